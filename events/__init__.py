@@ -1,0 +1,1 @@
+"""The contract that other services see: facts, buses. Imports nothing of `execution`."""

@@ -1,0 +1,61 @@
+"""Kind `noop`: nothing at all, or some time and some progress reports."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from execution.domain.execution import JsonObject
+from execution.errors import InvalidDocumentError
+from execution.handlers import TaskContext
+
+SLICE_SECONDS = 0.1
+"""A pause is obeyed within this time."""
+
+
+class Pace(BaseModel):
+    """How long to last, and how often to report."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    progress_reports: int = Field(default=0, ge=0, le=1000)
+    seconds: float = Field(default=0, ge=0, le=3600)
+
+
+# The parameters are not annotated with the model: the benchmark runs this handler without any, and validating
+# an empty object for each execution would be a good part of what it measures.
+async def noop(context: TaskContext, parameters: JsonObject) -> JsonObject:
+    """Do nothing, or last some `seconds` and make some `progress_reports`."""
+    if parameters:
+        await _keep(context, _pace(parameters))
+    return {}
+
+
+def _pace(parameters: JsonObject) -> Pace:
+    try:
+        return Pace.model_validate(parameters)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)
+        )
+        raise InvalidDocumentError("parameters of 'noop'", problems) from None
+
+
+async def _keep(context: TaskContext, pace: Pace) -> None:
+    parts = max(1, pace.progress_reports)
+    for part in range(1, parts + 1):
+        await _last(context, pace.seconds / parts)
+        if pace.progress_reports:
+            context.progress(100 * part / parts, f"{part} of {parts}")
+
+
+async def _last(context: TaskContext, seconds: float) -> None:
+    """Let that much time pass, not counting the time spent paused."""
+    clock = asyncio.get_running_loop().time
+    await context.pause_point()
+    while seconds > 0:
+        started = clock()
+        await asyncio.sleep(min(seconds, SLICE_SECONDS))
+        seconds -= clock() - started
+        await context.pause_point()

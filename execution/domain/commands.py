@@ -1,0 +1,158 @@
+"""What may be asked of an execution, in the imperative. Every one may be refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+from execution.domain.execution import JsonObject
+from execution.domain.outcome import Outcome
+from execution.domain.retry import RetryPolicy
+from execution.domain.state import ExecutionState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Create:
+    """Record a new execution; with `start` it waits for a worker at once. Limits are seconds."""
+
+    name: ClassVar[str] = "create"
+    id: UUID
+    tenant_id: str
+    kind: str
+    parameters: JsonObject = field(default_factory=dict)
+    agent_id: str | None = None
+    task_id: str | None = None
+    priority: int = 0
+    run_at: datetime | None = None
+    retry_policy: RetryPolicy | None = None
+    schedule_to_start: float | None = None
+    start_to_close: float | None = None
+    parent_id: UUID | None = None
+    trace_context: str | None = None
+    start: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Let a created execution wait for a worker."""
+
+    name: ClassVar[str] = "start"
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancel:
+    """Stop it: at once where no handler runs, otherwise within `grace` seconds."""
+
+    name: ClassVar[str] = "cancel"
+    reason: str | None = None
+    grace: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """Hold it back: at once where no handler runs, otherwise at the handler's next pause point."""
+
+    name: ClassVar[str] = "pause"
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Let a paused execution go on, or withdraw a pause that has not happened yet."""
+
+    name: ClassVar[str] = "resume"
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """Try a failed or cancelled execution once more, as a new attempt."""
+
+    name: ClassVar[str] = "retry"
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportProgress:
+    """Record how far it is. `context` is merged into what earlier reports gave."""
+
+    name: ClassVar[str] = "report_progress"
+    percentage: float
+    message: str | None = None
+    context: JsonObject | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finish:
+    """Record how a run ended. `chance` in 0..1 places a retry's delay within its jitter.
+
+    `by_holder` is False when the result comes from outside: the holder's lease is then revoked.
+    """
+
+    name: ClassVar[str] = "submit_result"
+    outcome: Outcome
+    chance: float = 0.5
+    by_holder: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReachPausePoint:
+    """The handler stands at a pause point and will wait if a pause was requested."""
+
+    name: ClassVar[str] = "reach_pause_point"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """The worker gives back a claim whose handler it has not started."""
+
+    name: ClassVar[str] = "release"
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescue:
+    """The worker that holds it is dead. After `max_rescues` of one execution it fails instead of running again."""
+
+    name: ClassVar[str] = "rescue"
+    worker_id: UUID
+    max_rescues: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expire:
+    """The deadline of its current state has passed."""
+
+    name: ClassVar[str] = "expire"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeState:
+    """Bring it into a state, by whichever command leads there."""
+
+    name: ClassVar[str] = "change_state"
+    target: ExecutionState
+    reason: str | None = None
+    grace: float = 30.0
+    result: JsonObject | None = None
+    error: JsonObject | None = None
+
+
+Command = (
+    Create
+    | Start
+    | Cancel
+    | Pause
+    | Resume
+    | Retry
+    | ReportProgress
+    | Finish
+    | ReachPausePoint
+    | Release
+    | Rescue
+    | Expire
+    | ChangeState
+)

@@ -1,0 +1,391 @@
+"""`decide`: which events a command leads to, or why it is refused. No I/O, no clock, no chance: they are handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from execution.domain.commands import (
+    Cancel,
+    ChangeState,
+    Command,
+    Create,
+    Expire,
+    Finish,
+    Pause,
+    ReachPausePoint,
+    Release,
+    ReportProgress,
+    Rescue,
+    Resume,
+    Retry,
+    Start,
+)
+from execution.domain.events import Event, EventType
+from execution.domain.execution import Execution, JsonObject
+from execution.domain.outcome import Cancelled, Failed, Interrupted, PartiallySucceeded, Succeeded
+from execution.domain.progress import checked_percentage
+from execution.domain.state import HELD_STATES, ExecutionState, ExecutionStateTransitionValidator
+from execution.errors import InvalidExecutionStateError
+
+S = ExecutionState
+_validator = ExecutionStateTransitionValidator()
+
+
+def decide(execution: Execution | None, command: Command, now: datetime, actor: str | None = None) -> list[Event]:
+    """The events that carry out `command`; an empty list if what it asks for is so already.
+
+    Raises:
+        InvalidExecutionStateError: the state machine refuses; it names the commands that are allowed.
+        InvalidProgressError: a percentage outside 0..100.
+    """
+    if execution is None:
+        if not isinstance(command, Create):
+            raise ValueError(f"{command.name!r} needs an execution")
+        return _create(command, now, actor)
+    draft = _Draft(execution, max(now, execution.updated_at), actor)
+    try:
+        _RULES[type(command)](draft, command)
+    except _Refused as refused:
+        raise InvalidExecutionStateError(
+            execution.id,
+            command.name,
+            state=execution.state,
+            version=execution.version,
+            allowed=allowed_commands(execution),
+            why=str(refused),
+        ) from None
+    return draft.events
+
+
+def allowed_commands(execution: Execution) -> list[str]:
+    """The names of the public commands that the execution would accept now."""
+    return [command.name for command in _PUBLIC if _accepts(execution, command)]
+
+
+class _Refused(Exception):  # noqa: N818 - never leaves this module
+    """The rule says no."""
+
+
+class _Draft:
+    """The events decided so far, and the state they lead to. Each change is checked against the transition table."""
+
+    def __init__(self, execution: Execution, now: datetime, actor: str | None) -> None:
+        self.execution = execution
+        self.state = execution.state
+        self.now = now
+        self.actor = actor
+        self.events: list[Event] = []
+
+    def record(self, event_type: EventType, data: JsonObject) -> None:
+        version = self.execution.version + len(self.events) + 1
+        self.events.append(Event(event_type, version, self.now, data, self.actor))
+
+    def change(self, new_state: ExecutionState, reason: str | None, **facts: Any) -> None:
+        if not _validator.is_valid(self.state, new_state):
+            raise _Refused(f"{self.state} may not be followed by {new_state}")
+        data = {"previous_state": self.state.value, "new_state": new_state.value, "reason": reason, **facts}
+        self.record(EventType.STATE_CHANGED, data)
+        self.state = new_state
+
+    def end(self, state: ExecutionState, reason: str | None, result: Any, error: Any, **facts: Any) -> None:
+        """A terminal transition and the `completed` event that tells what came of it."""
+        self.change(state, reason, **facts)
+        started = self.execution.started_at
+        self.record(
+            EventType.COMPLETED,
+            {
+                "state": state.value,
+                "result": result,
+                "error": error,
+                "started_at": started.isoformat() if started else None,
+                "completed_at": self.now.isoformat(),
+                "duration_seconds": (self.now - started).total_seconds() if started else None,
+            },
+        )
+
+    def wait_again(self, reason: str, run_at: datetime, *, new_attempt: bool, **facts: Any) -> None:
+        """Back to PENDING; whoever held it is fenced off by a higher epoch."""
+        if new_attempt:
+            facts["attempt"] = self.execution.attempt + 1
+        if self.execution.is_held:
+            facts["lease_epoch"] = self.execution.lease_epoch + 1
+        if (limit := self.execution.schedule_to_start) is not None:
+            facts["deadline"] = _after(run_at, limit)
+        self.change(S.PENDING, reason, run_at=run_at.isoformat(), **facts)
+
+
+def _create(command: Create, now: datetime, actor: str | None) -> list[Event]:
+    run_at = max(command.run_at, now) if command.run_at else now
+    submission = {
+        "id": str(command.id),
+        "tenant_id": command.tenant_id,
+        "kind": command.kind,
+        "parameters": command.parameters,
+        "run_at": run_at.isoformat(),
+    } | {
+        name: value
+        for name, value in (
+            ("agent_id", command.agent_id),
+            ("task_id", command.task_id),
+            ("priority", command.priority or None),
+            ("retry_policy", command.retry_policy.to_json() if command.retry_policy else None),
+            ("schedule_to_start", command.schedule_to_start),
+            ("start_to_close", command.start_to_close),
+            ("parent_id", str(command.parent_id) if command.parent_id else None),
+            ("trace_context", command.trace_context),
+        )
+        if value is not None
+    }
+    data = {"previous_state": None, "new_state": S.CREATED.value, "reason": None, "submission": submission}
+    events = [Event(EventType.STATE_CHANGED, 1, now, data, actor)]
+    if command.start:
+        started = {"previous_state": S.CREATED.value, "new_state": S.PENDING.value, "reason": None}
+        if command.schedule_to_start is not None:
+            started["deadline"] = _after(run_at, command.schedule_to_start)
+        events.append(Event(EventType.STATE_CHANGED, 2, now, started, actor))
+    return events
+
+
+def _create_again(draft: _Draft, command: Create) -> None:
+    raise _Refused("it exists already")
+
+
+def _start(draft: _Draft, command: Start) -> None:
+    if draft.state is not S.CREATED:
+        raise _Refused("only a CREATED execution can be started")
+    draft.wait_again(command.reason or "started", max(draft.now, draft.execution.run_at), new_attempt=False)
+
+
+def _cancel(draft: _Draft, command: Cancel) -> None:
+    if draft.state is S.CANCELLING:
+        return
+    if draft.state is S.RUNNING or draft.execution.is_held:
+        draft.change(S.CANCELLING, command.reason, deadline=_after(draft.now, command.grace))
+    else:
+        draft.end(S.CANCELLED, command.reason, None, None)
+
+
+def _pause(draft: _Draft, command: Pause) -> None:
+    if draft.state is S.RUNNING:
+        if not draft.execution.pause_requested:
+            draft.record(EventType.PAUSE_REQUESTED, {"requested": True, "reason": command.reason})
+    elif draft.state is not S.PAUSED:
+        draft.change(S.PAUSED, command.reason)
+
+
+def _resume(draft: _Draft, command: Resume) -> None:
+    execution = draft.execution
+    if draft.state is S.RUNNING and execution.pause_requested:
+        draft.record(EventType.PAUSE_REQUESTED, {"requested": False, "reason": command.reason})
+    elif draft.state is not S.PAUSED:
+        raise _Refused("it is not paused")
+    elif execution.is_held:
+        draft.change(S.RUNNING, command.reason, **_running_deadline(execution, draft.now))
+    else:
+        draft.wait_again(command.reason or "resumed", max(draft.now, execution.run_at), new_attempt=False)
+
+
+def _retry(draft: _Draft, command: Retry) -> None:
+    if draft.state not in {S.FAILED, S.CANCELLED}:
+        raise _Refused("only a FAILED or CANCELLED execution can be retried")
+    draft.wait_again(command.reason or "retried", draft.now, new_attempt=True)
+
+
+def _report_progress(draft: _Draft, command: ReportProgress) -> None:
+    percentage = checked_percentage(command.percentage)
+    if draft.state is not S.RUNNING:
+        raise _Refused("only a RUNNING execution reports progress")
+    known = draft.execution.progress
+    reached = {
+        # A report that was overtaken by a later one must not turn the bar back.
+        "percentage": max(percentage, known.percentage),
+        "message": command.message if command.message is not None else known.message,
+        "context": known.context | command.context if command.context else known.context,
+    }
+    if reached != {"percentage": known.percentage, "message": known.message, "context": known.context}:
+        draft.record(EventType.PROGRESS, reached)
+
+
+def _finish(draft: _Draft, command: Finish) -> None:
+    waits_at_pause_point = draft.state is S.PAUSED and draft.execution.is_held
+    if draft.state not in HELD_STATES and not (waits_at_pause_point and isinstance(command.outcome, Interrupted)):
+        raise _Refused("no run of it is open")
+    facts = {} if command.by_holder else {"lease_epoch": draft.execution.lease_epoch + 1}
+    match command.outcome:
+        case Succeeded(result=result):
+            draft.end(S.COMPLETED, None, result, None, **facts)
+        case PartiallySucceeded(result=result, error=error):
+            draft.end(S.PARTIAL_SUCCESS, None, result, error, **facts)
+        case Failed(error=error):
+            _fail(draft, error, command.chance, facts)
+        case Cancelled(reason=reason):
+            _stopped(draft, reason, facts)
+        case Interrupted(reason=reason):
+            _interrupted(draft, reason)
+
+
+def _stopped(draft: _Draft, reason: str | None, facts: JsonObject) -> None:
+    if draft.state is S.CANCELLING:
+        draft.end(S.CANCELLED, reason, None, None, **facts)
+    else:
+        error = {"type": "cancelled", "message": reason or "the handler stopped without being asked to"}
+        draft.end(S.FAILED, reason, None, error, **facts)
+
+
+def _fail(draft: _Draft, error: JsonObject, chance: float, facts: JsonObject) -> None:
+    execution = draft.execution
+    policy = execution.retry_policy
+    if draft.state is S.RUNNING and policy and policy.allows(execution.attempt, str(error.get("type"))):
+        seconds = policy.delay(execution.attempt, chance)
+        reason = f"attempt {execution.attempt} of {policy.max_attempts} failed; next in {seconds:.1f} s"
+        draft.wait_again(reason, draft.now + timedelta(seconds=seconds), new_attempt=True, error=error)
+    else:
+        draft.end(S.FAILED, error.get("type"), None, error, **facts)
+
+
+def _interrupted(draft: _Draft, reason: str, rescues: int | None = None) -> None:
+    """The run was cut off: run again what is declared idempotent, and admit of the rest that nobody knows."""
+    execution = draft.execution
+    facts: JsonObject = {} if rescues is None else {"rescues": rescues}
+    if draft.state is S.CANCELLING:
+        error = {"type": "abandoned", "message": reason}
+        draft.end(S.CANCELLED, reason, None, error, lease_epoch=execution.lease_epoch + 1, **facts)
+    elif execution.idempotent:
+        was_paused = draft.state is S.PAUSED
+        draft.wait_again(reason, draft.now, new_attempt=True, **facts)
+        if was_paused:
+            draft.change(S.PAUSED, reason)
+    else:
+        error = {"type": "outcome_unknown", "message": reason}
+        draft.end(S.FAILED, reason, None, error, lease_epoch=execution.lease_epoch + 1, **facts)
+
+
+def _reach_pause_point(draft: _Draft, command: ReachPausePoint) -> None:
+    if draft.state is S.RUNNING and draft.execution.pause_requested:
+        draft.change(S.PAUSED, "the handler reached a pause point")
+
+
+def _release(draft: _Draft, command: Release) -> None:
+    if draft.state is S.CANCELLING:
+        draft.end(S.CANCELLED, command.reason, None, None)
+    elif draft.state is S.RUNNING:
+        draft.wait_again(command.reason or "released", draft.execution.run_at, new_attempt=False)
+    else:
+        raise _Refused("no run of it is open")
+
+
+def _rescue(draft: _Draft, command: Rescue) -> None:
+    execution = draft.execution
+    if execution.worker_id != command.worker_id:
+        return
+    rescues = execution.rescues + 1
+    reason = f"worker {command.worker_id} died"
+    if execution.idempotent and rescues > command.max_rescues and draft.state is not S.CANCELLING:
+        error = {"type": "outcome_unknown", "message": f"{reason}, after {execution.rescues} rescues"}
+        draft.end(S.FAILED, reason, None, error, lease_epoch=execution.lease_epoch + 1, rescues=rescues)
+    else:
+        _interrupted(draft, reason, rescues)
+
+
+def _expire(draft: _Draft, command: Expire) -> None:
+    execution = draft.execution
+    if execution.deadline is None or execution.deadline > draft.now:
+        return
+    fence = {"lease_epoch": execution.lease_epoch + 1}
+    match draft.state:
+        case S.PENDING:
+            error = {"type": "schedule_to_start_timeout", "message": "no worker took it in time"}
+            draft.end(S.FAILED, "schedule_to_start_timeout", None, error)
+        case S.RUNNING:
+            error = {
+                "type": "start_to_close_timeout",
+                "message": "the attempt ran past its time limit and did not stop",
+            }
+            draft.end(S.FAILED, "start_to_close_timeout", None, error, **fence)
+        case S.CANCELLING:
+            error = {"type": "abandoned", "message": "the handler did not stop before the cancellation deadline"}
+            draft.end(S.CANCELLED, "abandoned", None, error, **fence)
+        case _:
+            raise _Refused("its state has no time limit")
+
+
+def _change_state(draft: _Draft, command: ChangeState) -> None:
+    reason = command.reason
+    match command.target:
+        case S.PENDING:
+            _wait(draft, reason)
+        case S.RUNNING if draft.state is S.PENDING:
+            # Driven from outside: no worker holds it, and any that did is fenced off.
+            epoch = draft.execution.lease_epoch + 1
+            draft.change(S.RUNNING, reason, lease_epoch=epoch, **_running_deadline(draft.execution, draft.now))
+        case S.RUNNING:
+            _resume(draft, Resume(reason=reason))
+        case S.PAUSED:
+            _pause(draft, Pause(reason=reason))
+        case S.CANCELLING:
+            draft.change(S.CANCELLING, reason, deadline=_after(draft.now, command.grace))
+        case S.CREATED:
+            raise _Refused("nothing becomes CREATED again")
+        case _:
+            revoked = {"lease_epoch": draft.execution.lease_epoch + 1} if draft.execution.is_held else {}
+            error = command.error
+            if command.target is S.FAILED and error is None:
+                error = {"type": "failed", "message": reason or "ended by change_state"}
+            draft.end(command.target, reason, command.result, error, **revoked)
+
+
+def _wait(draft: _Draft, reason: str | None) -> None:
+    match draft.state:
+        case S.CREATED:
+            _start(draft, Start(reason=reason))
+        case S.PAUSED:
+            _resume(draft, Resume(reason=reason))
+        case S.FAILED | S.CANCELLED:
+            _retry(draft, Retry(reason=reason))
+        case _:
+            raise _Refused("only a start, a resume or a retry leads to PENDING")
+
+
+def _running_deadline(execution: Execution, now: datetime) -> JsonObject:
+    return {} if execution.start_to_close is None else {"deadline": _after(now, execution.start_to_close)}
+
+
+def _after(moment: datetime, seconds: float) -> str:
+    return (moment + timedelta(seconds=seconds)).isoformat()
+
+
+_RULES: dict[type, Callable[[_Draft, Any], None]] = {
+    Create: _create_again,
+    Start: _start,
+    Cancel: _cancel,
+    Pause: _pause,
+    Resume: _resume,
+    Retry: _retry,
+    ReportProgress: _report_progress,
+    Finish: _finish,
+    ReachPausePoint: _reach_pause_point,
+    Release: _release,
+    Rescue: _rescue,
+    Expire: _expire,
+    ChangeState: _change_state,
+}
+
+_PUBLIC: tuple[Command, ...] = (
+    Start(),
+    Cancel(),
+    Pause(),
+    Resume(),
+    Retry(),
+    ReportProgress(percentage=100.0),
+    Finish(outcome=Succeeded(result={})),
+)
+
+
+def _accepts(execution: Execution, command: Command) -> bool:
+    try:
+        _RULES[type(command)](_Draft(execution, execution.updated_at, None), command)
+    except _Refused:
+        return False
+    return True

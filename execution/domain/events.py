@@ -1,0 +1,42 @@
+"""What happened, in the past tense: the immutable entries of the log.
+
+| type | data |
+|---|---|
+| `agent.execution.state_changed` | `previous_state` (null for the first event), `new_state`, `reason`, further facts |
+| `agent.execution.progress` | `percentage`, `message`, `context` (the whole context, not the difference) |
+| `agent.execution.completed` | `state`, `result`, `error`, `started_at`, `completed_at`, `duration_seconds` |
+| `agent.execution.pause_requested` | `requested` (false: withdrawn), `reason` |
+
+The further facts of a change of state are what it set: of the first event the whole `submission`; later `run_at`,
+`deadline`, `attempt`, `rescues`, `lease_epoch`, `worker_id`, `idempotent`, `error` where they apply.
+
+`data` holds JSON values only: times are ISO 8601 strings with offset, ids are strings. An event says all it changes, so
+folding copies and never computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class EventType(StrEnum):
+    """The types of entries in the log, named as consumers see them."""
+
+    STATE_CHANGED = "agent.execution.state_changed"
+    PROGRESS = "agent.execution.progress"
+    COMPLETED = "agent.execution.completed"
+    PAUSE_REQUESTED = "agent.execution.pause_requested"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of an execution's log. `version` counts 1..n without a gap within the execution."""
+
+    type: EventType
+    version: int
+    occurred_at: datetime
+    data: dict[str, Any]
+    actor: str | None = None

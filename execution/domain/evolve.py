@@ -1,0 +1,135 @@
+"""`evolve`: the state after an event. Together with `decide` this is the whole state machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from execution.domain.events import Event, EventType
+from execution.domain.execution import Execution, Progress
+from execution.domain.retry import RetryPolicy
+from execution.domain.state import TERMINAL_STATES, ExecutionState
+
+
+def evolve(execution: Execution | None, event: Event) -> Execution:
+    """The execution after one more event; None before the first."""
+    if execution is None:
+        return _created(event)
+    return execution.with_changes(_CHANGES[event.type](execution, event))
+
+
+def fold(events: Iterable[Event], execution: Execution | None = None) -> Execution:
+    """The execution after all these events, in version order."""
+    for event in events:
+        execution = evolve(execution, event)
+    if execution is None:
+        raise ValueError("an execution without events does not exist")
+    return execution
+
+
+_PLAIN_FACTS = ("attempt", "rescues", "lease_epoch", "idempotent", "error")
+
+
+def _created(event: Event) -> Execution:
+    submission = event.data["submission"]
+    return Execution(
+        id=UUID(submission["id"]),
+        tenant_id=submission["tenant_id"],
+        kind=submission["kind"],
+        state=ExecutionState.CREATED,
+        version=event.version,
+        parameters=submission["parameters"],
+        created_at=event.occurred_at,
+        updated_at=event.occurred_at,
+        run_at=_time(submission.get("run_at")) or event.occurred_at,
+        agent_id=submission.get("agent_id"),
+        task_id=submission.get("task_id"),
+        priority=submission.get("priority", 0),
+        retry_policy=RetryPolicy.from_json(policy) if (policy := submission.get("retry_policy")) else None,
+        schedule_to_start=submission.get("schedule_to_start"),
+        start_to_close=submission.get("start_to_close"),
+        parent_id=UUID(parent) if (parent := submission.get("parent_id")) else None,
+        trace_context=submission.get("trace_context"),
+    )
+
+
+def _state_changed(execution: Execution, event: Event) -> dict[str, Any]:
+    data = event.data
+    new_state = ExecutionState(data["new_state"])
+    changes: dict[str, Any] = {
+        "state": new_state,
+        "version": event.version,
+        "updated_at": event.occurred_at,
+        # A deadline belongs to a state, so each change of state sets or clears it.
+        "deadline": _time(data.get("deadline")),
+    }
+    for fact in _PLAIN_FACTS:
+        if fact in data:
+            changes[fact] = data[fact]
+    if new_state is ExecutionState.RUNNING:
+        changes |= _running(execution, event)
+    elif new_state is ExecutionState.PENDING:
+        changes |= _pending(execution, event)
+    elif new_state in TERMINAL_STATES:
+        changes |= {"completed_at": event.occurred_at, "worker_id": None, "pause_requested": False}
+    elif new_state is ExecutionState.PAUSED:
+        changes["pause_requested"] = False
+    return changes
+
+
+def _running(execution: Execution, event: Event) -> dict[str, Any]:
+    """A start names who runs it and starts the clock; going on after a pause does neither."""
+    if execution.state is not ExecutionState.PENDING:
+        return {}
+    worker = event.data.get("worker_id")
+    return {"worker_id": UUID(worker) if worker else None, "started_at": event.occurred_at, "error": None}
+
+
+def _pending(execution: Execution, event: Event) -> dict[str, Any]:
+    """Waiting again: nobody holds it, and a new attempt starts with nothing of the last one but its error."""
+    changes: dict[str, Any] = {
+        "worker_id": None,
+        "pause_requested": False,
+        "started_at": None,
+        "run_at": _time(event.data.get("run_at")) or execution.run_at,
+    }
+    if event.data.get("attempt", execution.attempt) != execution.attempt:
+        changes |= {"progress": Progress(), "result": None, "completed_at": None}
+    return changes
+
+
+def _progressed(execution: Execution, event: Event) -> dict[str, Any]:
+    data = event.data
+    progress = Progress(percentage=data["percentage"], message=data["message"], context=data["context"])
+    return {"progress": progress, "version": event.version, "updated_at": event.occurred_at}
+
+
+def _completed(execution: Execution, event: Event) -> dict[str, Any]:
+    return {
+        "result": event.data["result"],
+        "error": event.data["error"],
+        "version": event.version,
+        "updated_at": event.occurred_at,
+    }
+
+
+def _pause_requested(execution: Execution, event: Event) -> dict[str, Any]:
+    return {
+        "pause_requested": event.data["requested"],
+        "version": event.version,
+        "updated_at": event.occurred_at,
+    }
+
+
+def _time(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None
+
+
+_CHANGES = {
+    EventType.STATE_CHANGED: _state_changed,
+    EventType.PROGRESS: _progressed,
+    EventType.COMPLETED: _completed,
+    EventType.PAUSE_REQUESTED: _pause_requested,
+}

@@ -1,0 +1,101 @@
+"""The execution itself: the fold of its events, and the shape of its row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from execution.domain.retry import RetryPolicy
+from execution.domain.state import ExecutionState
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far an execution says it is. `percentage` is 0 to 100 and never falls within one attempt."""
+
+    percentage: float = 0.0
+    message: str | None = None
+    context: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One execution at one version. Immutable; `evolve` makes the next one.
+
+    Not a slotted dataclass on purpose: `with_changes` copies the instance dictionary, which takes 1 µs where
+    `dataclasses.replace` takes 12, and every event of every execution passes through it.
+    """
+
+    id: UUID
+    tenant_id: str
+    kind: str
+    state: ExecutionState
+    version: int
+    parameters: JsonObject
+    created_at: datetime
+    updated_at: datetime
+    run_at: datetime
+    agent_id: str | None = None
+    task_id: str | None = None
+    priority: int = 0
+    attempt: int = 1
+    rescues: int = 0
+    retry_policy: RetryPolicy | None = None
+    schedule_to_start: float | None = None
+    """Seconds an attempt may wait as PENDING after `run_at`; None: no limit."""
+    start_to_close: float | None = None
+    """Seconds an attempt may run; None: no limit."""
+    deadline: datetime | None = None
+    """When the current state expires; what happens then is the state's own rule (`decide` of `Expire`)."""
+    parent_id: UUID | None = None
+    trace_context: str | None = None
+    progress: Progress = field(default_factory=Progress)
+    result: JsonObject | None = None
+    error: JsonObject | None = None
+    pause_requested: bool = False
+    lease_epoch: int = 0
+    worker_id: UUID | None = None
+    idempotent: bool = False
+    """Did the handler that claimed it declare that running it twice does no harm?"""
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+
+    def with_changes(self, changes: Mapping[str, Any]) -> Self:
+        """A copy with some fields replaced."""
+        copy = object.__new__(type(self))
+        attributes = copy.__dict__
+        attributes.update(self.__dict__)
+        attributes.update(changes)
+        return copy
+
+    @classmethod
+    def from_fields(cls, values: Mapping[str, Any]) -> Self:
+        """An execution from a complete mapping of its fields, without the cost of a 30-argument call."""
+        execution = object.__new__(cls)
+        execution.__dict__.update(values)
+        return execution
+
+    @property
+    def is_terminal(self) -> bool:
+        """Has it ended?"""
+        return self.state.is_terminal
+
+    @property
+    def is_held(self) -> bool:
+        """Does a worker hold its lease?"""
+        return self.worker_id is not None
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """Seconds from the start of the last attempt to its end, or None while either is missing."""
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return (self.completed_at - self.started_at).total_seconds()
+
+
+EXECUTION_FIELDS = tuple(one.name for one in fields(Execution))

@@ -1,0 +1,19 @@
+"""What counts as a percentage."""
+
+from __future__ import annotations
+
+from execution.errors import InvalidProgressError
+
+
+def checked_percentage(percentage: object) -> float:
+    """The percentage as a float.
+
+    Raises:
+        InvalidProgressError: no number from 0 to 100.
+    """
+    if isinstance(percentage, bool) or not isinstance(percentage, int | float):
+        raise InvalidProgressError(percentage, "it must be a number")
+    # False for NaN as well, and without turning an integer of any size into a float.
+    if not 0 <= percentage <= 100:
+        raise InvalidProgressError(percentage, "it must lie between 0 and 100")
+    return float(percentage)

@@ -1,0 +1,84 @@
+"""The states of an execution, and the one table of what may follow what."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class ExecutionState(StrEnum):
+    """Where an execution stands. The values are the words used in the database, in events and in every API."""
+
+    CREATED = "CREATED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    CANCELLING = "CANCELLING"
+    COMPLETED = "COMPLETED"
+    PARTIAL_SUCCESS = "PARTIAL_SUCCESS"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Has the execution ended?"""
+        return self in TERMINAL_STATES
+
+
+TERMINAL_STATES = frozenset(
+    {
+        ExecutionState.COMPLETED,
+        ExecutionState.PARTIAL_SUCCESS,
+        ExecutionState.FAILED,
+        ExecutionState.CANCELLED,
+    }
+)
+
+HELD_STATES = frozenset({ExecutionState.RUNNING, ExecutionState.CANCELLING})
+"""States in which a worker always holds the lease. (A PAUSED execution may be held, or not.)"""
+
+
+class ExecutionStateTransitionValidator:
+    """Knows which state may follow which. Nothing else in the project does."""
+
+    VALID_TRANSITIONS: ClassVar[dict[ExecutionState, frozenset[ExecutionState]]] = {
+        ExecutionState.CREATED: frozenset({ExecutionState.PENDING, ExecutionState.CANCELLED}),
+        ExecutionState.PENDING: frozenset(
+            {ExecutionState.RUNNING, ExecutionState.PAUSED, ExecutionState.CANCELLED, ExecutionState.FAILED}
+        ),
+        ExecutionState.RUNNING: frozenset(
+            {
+                ExecutionState.COMPLETED,
+                ExecutionState.PARTIAL_SUCCESS,
+                ExecutionState.FAILED,
+                ExecutionState.CANCELLING,
+                ExecutionState.PAUSED,
+                ExecutionState.PENDING,
+            }
+        ),
+        ExecutionState.PAUSED: frozenset(
+            {
+                ExecutionState.PENDING,
+                ExecutionState.RUNNING,
+                ExecutionState.CANCELLING,
+                ExecutionState.CANCELLED,
+                ExecutionState.FAILED,
+            }
+        ),
+        ExecutionState.CANCELLING: frozenset(
+            {
+                ExecutionState.CANCELLED,
+                ExecutionState.COMPLETED,
+                ExecutionState.PARTIAL_SUCCESS,
+                ExecutionState.FAILED,
+            }
+        ),
+        ExecutionState.COMPLETED: frozenset(),
+        ExecutionState.PARTIAL_SUCCESS: frozenset(),
+        ExecutionState.FAILED: frozenset({ExecutionState.PENDING}),
+        ExecutionState.CANCELLED: frozenset({ExecutionState.PENDING}),
+    }
+
+    def is_valid(self, current: ExecutionState, target: ExecutionState) -> bool:
+        """May `target` follow `current`?"""
+        return target in self.VALID_TRANSITIONS[current]

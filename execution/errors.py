@@ -1,0 +1,292 @@
+"""Every error this service raises on purpose.
+
+    ExecutionServiceError
+    ├── InvalidRequestError                 the caller can mend it
+    │   ├── UnknownKindError
+    │   ├── InvalidDocumentError            not JSON, or not what the handler accepts
+    │   ├── DocumentTooLargeError
+    │   ├── InvalidProgressError
+    │   └── InvalidFilterError
+    ├── ExecutionNotFoundError
+    ├── AgentNotFoundError
+    ├── ConflictError                       somebody else was first
+    │   ├── InvalidExecutionStateError      the state machine refuses
+    │   ├── VersionConflict
+    │   ├── LeaseLost                       the writer no longer holds the execution
+    │   └── DuplicateExecutionError
+    ├── ModelOrchestrationError
+    ├── DatabaseError
+    │   ├── DatabaseUnavailableError
+    │   ├── OutcomeUnknownError             the connection broke around a commit
+    │   └── SchemaMismatchError
+    ├── WaitTimeoutError
+    ├── ServiceClosedError
+    ├── SettingsError
+    └── EmbeddedPostgresError
+
+Each class takes facts and writes its own message, which says what to do. `code` is stable, `status` is the HTTP status
+the API answers with, `retriable` says whether the same call may succeed later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+from uuid import UUID
+
+
+class ExecutionServiceError(Exception):
+    """Root of everything raised on purpose."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retriable: ClassVar[bool] = False
+
+
+class InvalidRequestError(ExecutionServiceError):
+    """The request cannot be accepted as it is."""
+
+    code = "invalid_request"
+    status = 422
+
+
+class UnknownKindError(InvalidRequestError):
+    """No handler of that kind is registered here or offered by a worker."""
+
+    code = "unknown_kind"
+
+    def __init__(self, kind: str, known: Iterable[str]) -> None:
+        self.kind = kind
+        self.known = sorted(known)
+        super().__init__(
+            f"No handler is registered for kind {kind!r}. Known kinds: {', '.join(self.known) or 'none'}. "
+            "Name the module that registers it in EXECUTION_HANDLERS, or start a worker that offers it."
+        )
+
+
+class InvalidDocumentError(InvalidRequestError):
+    """A value that must be a JSON document is not one, or not one the handler accepts."""
+
+    code = "invalid_document"
+
+    def __init__(self, what: str, problem: str) -> None:
+        self.what = what
+        super().__init__(f"{what} cannot be stored: {problem}.")
+
+
+class DocumentTooLargeError(InvalidRequestError):
+    """A JSON document exceeds the inline bound (`EXECUTION_INLINE_LIMIT_BYTES`)."""
+
+    code = "document_too_large"
+    status = 413
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        self.what, self.size, self.limit = what, size, limit
+        super().__init__(
+            f"{what} has {size:,} bytes as JSON; at most {limit:,} are kept inline. "
+            "Store the content elsewhere and pass its location and digest."
+        )
+
+
+class InvalidProgressError(InvalidRequestError):
+    """A progress report outside 0..100, or one that goes backwards."""
+
+    code = "invalid_progress"
+
+    def __init__(self, percentage: object, problem: str) -> None:
+        super().__init__(f"Progress {percentage!r} is refused: {problem}.")
+
+
+class InvalidFilterError(InvalidRequestError):
+    """A list filter or a page that does not exist."""
+
+    code = "invalid_filter"
+
+    def __init__(self, name: str, value: object, expected: str) -> None:
+        super().__init__(f"Filter {name}={value!r} is not understood; expected {expected}.")
+
+
+class ExecutionNotFoundError(ExecutionServiceError):
+    """No such execution for this tenant."""
+
+    code = "execution_not_found"
+    status = 404
+
+    def __init__(self, execution_id: UUID) -> None:
+        self.execution_id = execution_id
+        super().__init__(f"Execution {execution_id} does not exist. Check the id, or list executions to find it.")
+
+
+class AgentNotFoundError(ExecutionServiceError):
+    """The agent an execution names is not in the agent directory."""
+
+    code = "agent_not_found"
+    status = 404
+
+    def __init__(self, agent_id: str | None) -> None:
+        self.agent_id = agent_id
+        super().__init__(
+            f"Agent {agent_id!r} is not registered. Register it first, or submit with an agent_id that is."
+        )
+
+
+class ConflictError(ExecutionServiceError):
+    """The request was fine, but the execution is not where the caller thinks it is."""
+
+    code = "conflict"
+    status = 409
+
+
+class InvalidExecutionStateError(ConflictError):
+    """The state machine refuses the command in the current state."""
+
+    code = "invalid_execution_state"
+
+    def __init__(
+        self,
+        execution_id: UUID,
+        command: str,
+        *,
+        state: str,
+        version: int,
+        allowed: Iterable[str] = (),
+        why: str = "",
+    ) -> None:
+        self.execution_id, self.command, self.state, self.version = execution_id, command, state, version
+        self.allowed = sorted(allowed)
+        super().__init__(
+            f"Execution {execution_id} is {state} (version {version}) and refuses {command!r}"
+            f"{': ' + why if why else ''}. Allowed now: {', '.join(self.allowed) or 'nothing'}."
+        )
+
+
+class VersionConflict(ConflictError):  # noqa: N818 - the field's standard term
+    """The execution changed since the version the caller expected."""
+
+    code = "version_conflict"
+    retriable = True
+
+    def __init__(self, execution_id: UUID, expected_version: int) -> None:
+        self.execution_id, self.expected_version = execution_id, expected_version
+        super().__init__(
+            f"Execution {execution_id} is no longer at version {expected_version}. Read it again and decide anew."
+        )
+
+
+class LeaseLost(ConflictError):  # noqa: N818 - the field's standard term
+    """The writer's lease epoch is not the execution's: somebody else holds it now."""
+
+    code = "lease_lost"
+
+    def __init__(self, execution_id: UUID, lease_epoch: int) -> None:
+        self.execution_id, self.lease_epoch = execution_id, lease_epoch
+        super().__init__(
+            f"Execution {execution_id} is no longer held under lease epoch {lease_epoch}; stop working on it."
+        )
+
+
+class DuplicateExecutionError(ConflictError):
+    """An execution with that id exists already."""
+
+    code = "duplicate_execution"
+
+    def __init__(self, execution_id: UUID) -> None:
+        self.execution_id = execution_id
+        super().__init__(f"Execution {execution_id} exists already. Read it, or submit without an id to get a new one.")
+
+
+class ModelOrchestrationError(ExecutionServiceError):
+    """The model service did not answer in time, or answered with an error."""
+
+    code = "model_orchestration"
+    status = 502
+    retriable = True
+
+    def __init__(self, execution_id: UUID | None, problem: str) -> None:
+        self.execution_id = execution_id
+        of = f" for execution {execution_id}" if execution_id else ""
+        super().__init__(f"The model service failed{of}: {problem}.")
+
+
+class DatabaseError(ExecutionServiceError):
+    """PostgreSQL refused a statement; nothing of it was applied."""
+
+    code = "database"
+
+    def __init__(self, what: str, problem: str) -> None:
+        super().__init__(f"{what} failed: {problem}.")
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """PostgreSQL cannot be reached; nothing was applied."""
+
+    code = "database_unavailable"
+    status = 503
+    retriable = True
+
+
+class OutcomeUnknownError(DatabaseError):
+    """The connection broke around a commit and could not be restored to look."""
+
+    code = "outcome_unknown"
+    status = 503
+    retriable = True
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            what, "the connection broke around the commit, so it may have been applied. Read before repeating"
+        )
+
+
+class SchemaMismatchError(DatabaseError):
+    """The tables are missing, older or newer than this release."""
+
+    code = "schema_mismatch"
+    status = 503
+
+    def __init__(self, found: str | None, expected: str, advice: str) -> None:
+        self.found, self.expected = found, expected
+        super().__init__("The schema check", f"found {found or 'no schema'}, expected revision {expected}. {advice}")
+
+
+class WaitTimeoutError(ExecutionServiceError):
+    """The execution did not end in the time the caller was willing to wait."""
+
+    code = "wait_timeout"
+    status = 504
+    retriable = True
+
+    def __init__(self, execution_id: UUID, seconds: float) -> None:
+        super().__init__(
+            f"Execution {execution_id} has not ended after {seconds:g} s; it goes on. Wait longer or watch it."
+        )
+
+
+class ServiceClosedError(ExecutionServiceError):
+    """The part was used before its start or after its stop."""
+
+    code = "service_closed"
+    status = 503
+
+    def __init__(self, part: str) -> None:
+        super().__init__(f"{part} is not running. Use it inside `async with open_service(...)`.")
+
+
+class SettingsError(ExecutionServiceError):
+    """Settings that cannot be used."""
+
+    code = "settings"
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("Settings cannot be used:\n" + "\n".join(f"  - {problem}" for problem in self.problems))
+
+
+class EmbeddedPostgresError(ExecutionServiceError):
+    """The embedded PostgreSQL could not be started, reached or stopped."""
+
+    code = "embedded_postgres"
+    status = 503
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"Embedded PostgreSQL: {what}. {advice}")

@@ -1,0 +1,158 @@
+"""Where blocking handlers run: in a thread of their own, or in a process of their own that can be killed.
+
+A thread per run, not a pool: a handler that ignores its cancellation is abandoned, and must not take a pool's thread
+with it. A process per run for the same reason, and because only a process can be ended against its will.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from execution.child import ChildCall, run_child
+from execution.domain.outcome import StopRequested
+from execution.handlers import Handler
+from execution.run import Run, ThreadContext
+
+KILL_AFTER_SECONDS = 2.0
+"""Time a child process has between the request to stop (SIGTERM) and its end (SIGKILL)."""
+
+
+class ChildDiedError(RuntimeError):
+    """A handler's process ended without a result."""
+
+    def __init__(self, exit_code: int | None) -> None:
+        how = f"signal {-exit_code}" if exit_code is not None and exit_code < 0 else f"exit code {exit_code}"
+        super().__init__(f"the handler's process ended without a result ({how})")
+
+
+class ChildError(Exception):
+    """An exception that was raised in a handler's process."""
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+
+async def call_in_thread(handler: Handler, run: Run, parameters: Any, check: Callable[..., object]) -> Any:
+    """The handler's value, from a thread of its own. Ends when the thread ends: a thread cannot be stopped."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+    context = ThreadContext(run, loop, check)
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(value)
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = handler.function(context, parameters)
+        except StopIteration as stop:  # a future cannot carry one
+            error = RuntimeError(f"the handler raised StopIteration: {stop}")
+        except BaseException as raised:  # noqa: BLE001 - whatever the handler raises is its outcome, not the thread's
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed: the worker has gone, and nobody waits
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=work, name=f"execution {context.execution_id}", daemon=True).start()
+    return await done
+
+
+async def call_in_process(handler: Handler, run: Run, parameters: Any) -> Any:
+    """The handler's value, from a process of its own, which a request to stop ends: asked first, then killed."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = multiprocessing.Pipe()
+    execution = run.execution
+    call = ChildCall(
+        module=handler.function.__module__,
+        qualname=handler.function.__qualname__,
+        parameters=parameters,
+        execution_id=execution.id,
+        kind=execution.kind,
+        tenant_id=execution.tenant_id,
+        agent_id=execution.agent_id,
+        task_id=execution.task_id,
+        attempt=execution.attempt,
+        deadline=execution.deadline,
+        trace_context=execution.trace_context,
+    )
+    # `spawn`: forking a process that runs an event loop and threads copies their locks in whatever state they are.
+    process = multiprocessing.get_context("spawn").Process(target=run_child, args=(theirs, call), daemon=True)
+    await asyncio.to_thread(process.start)
+    theirs.close()
+    run.stop_handler = lambda: _ask_to_stop(loop, process)
+    if run.stop_requested:
+        run.stop_handler()
+    try:
+        return await _Conversation(loop, ours, run, process).outcome()
+    finally:
+        _signal_group(process, signal.SIGKILL)
+        await asyncio.to_thread(process.join, KILL_AFTER_SECONDS)
+        ours.close()
+
+
+class _Conversation:
+    """Takes the child's messages from the pipe: progress reports, and at last its value or exception."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, pipe: Connection, run: Run, process: multiprocessing.process.BaseProcess
+    ) -> None:
+        self._loop = loop
+        self._pipe = pipe
+        self._run = run
+        self._process = process
+        self._done: asyncio.Future[Any] = loop.create_future()
+
+    async def outcome(self) -> Any:
+        self._loop.add_reader(self._pipe.fileno(), self._receive)
+        try:
+            return await self._done
+        finally:
+            self._loop.remove_reader(self._pipe.fileno())
+
+    def _receive(self) -> None:
+        if self._done.done():
+            return
+        try:
+            message, *content = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join(KILL_AFTER_SECONDS)
+            stopped = StopRequested("the handler's process was ended") if self._run.stop_requested else None
+            self._done.set_exception(stopped or ChildDiedError(self._process.exitcode))
+            return
+        if message == "progress":
+            self._run.reporter.report(*content)
+        elif message == "value":
+            self._done.set_result(content[0])
+        elif message == "stopped":
+            self._done.set_exception(StopRequested("the handler obeyed"))
+        else:
+            self._done.set_exception(ChildError(*content))
+
+
+def _ask_to_stop(loop: asyncio.AbstractEventLoop, process: multiprocessing.process.BaseProcess) -> None:
+    _signal_group(process, signal.SIGTERM)
+    loop.call_later(KILL_AFTER_SECONDS, _signal_group, process, signal.SIGKILL)
+
+
+def _signal_group(process: multiprocessing.process.BaseProcess, number: signal.Signals) -> None:
+    """Signal the child and whatever it has started (it leads a process group of its own)."""
+    if process.pid is None or process.exitcode is not None:
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, number)

@@ -1,0 +1,107 @@
+"""A worker's hold on one execution, from its claim until it ends or is taken away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from uuid import UUID
+
+from execution.domain.commands import Command
+from execution.domain.decide import decide
+from execution.domain.events import Event
+from execution.domain.evolve import fold
+from execution.domain.execution import Execution
+from execution.errors import LeaseLost, VersionConflict
+from execution.repository.repository import ExecutionRepository
+from execution.repository.wakeups import Topic
+
+
+class Lease:
+    """Writes to one execution under the epoch of its claim.
+
+    The epoch comes from the claim and is never read again: a worker that was given up for dead may read the current
+    version, but it cannot learn the epoch that would let its writes pass.
+    """
+
+    def __init__(
+        self, repository: ExecutionRepository, execution: Execution, on_change: Callable[[Execution], None]
+    ) -> None:
+        if execution.worker_id is None:
+            raise ValueError("only a claimed execution has a lease")
+        self.execution = execution
+        self.epoch = execution.lease_epoch
+        self.worker_id: UUID = execution.worker_id
+        self.is_lost = False
+        self._repository = repository
+        self._on_change = on_change
+        self._actor = f"worker:{execution.worker_id}"
+        self._writing = asyncio.Lock()
+
+    async def apply(self, *commands: Command, patience: float | None = None) -> Execution:
+        """Carry out commands in one append; returns the execution after them.
+
+        What other processes did meanwhile (a cancel, a pause request) is read and decided upon.
+
+        Raises:
+            LeaseLost: somebody else decides over the execution now, or it has ended.
+            InvalidExecutionStateError: the state machine refuses.
+            DatabaseError: nothing was applied (or, for OutcomeUnknownError, nobody knows; call again to find out).
+        """
+        async with self._writing:
+            while True:
+                after, events = self._decide(commands)
+                if not events:
+                    return after
+                try:
+                    await self._repository.append(
+                        self.execution, events, after, lease_epoch=self.epoch, patience=patience
+                    )
+                except VersionConflict:
+                    await self._refresh()
+                    continue
+                self.execution = after
+                self._signal(after)
+                return after
+
+    def observe(self, current: Execution | None) -> None:
+        """Take note of how the execution stands in the database, as somebody has just read it."""
+        if current is None or not self._is_mine(current):
+            self.is_lost = True
+        elif current.version > self.execution.version and not self._writing.locked():
+            self.execution = current
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the deadline of its current state, by the database's clock; None without one."""
+        deadline = self.execution.deadline
+        if deadline is None:
+            return None
+        return (deadline - self._repository.db.clock.now()).total_seconds()
+
+    def _decide(self, commands: tuple[Command, ...]) -> tuple[Execution, list[Event]]:
+        if self.is_lost:
+            raise LeaseLost(self.execution.id, self.epoch)
+        now = self._repository.db.clock.now()
+        after, events = self.execution, []
+        for command in commands:
+            decided = decide(after, command, now, self._actor)
+            if decided:
+                after = fold(decided, after)
+                events += decided
+        return after, events
+
+    async def _refresh(self) -> None:
+        current = await self._repository.get_by_id(self.execution.id)
+        if current is None or not self._is_mine(current):
+            self.is_lost = True
+            raise LeaseLost(self.execution.id, self.epoch)
+        self.execution = current
+
+    def _is_mine(self, current: Execution) -> bool:
+        return current.lease_epoch == self.epoch and current.worker_id == self.worker_id
+
+    def _signal(self, after: Execution) -> None:
+        if after.worker_id is None and not after.is_terminal:
+            self._repository.db.wakeups.signal(Topic.LOG, Topic.WORK)
+        else:
+            self._repository.db.wakeups.signal(Topic.LOG)
+        self._on_change(after)

@@ -1,0 +1,1 @@
+"""Owns SQL: tables, statements, the group-committed append path, claims, listing."""

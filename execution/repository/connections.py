@@ -1,0 +1,108 @@
+"""How this process reaches PostgreSQL: single connections for the lanes, a pool for everything else."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import asyncpg
+
+from execution.errors import DatabaseUnavailableError
+
+_HOT_PATH_PLANNING = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+    "timezone": "UTC",
+}
+"""Planning settings of the connections that run `statements.sql`; the reason stands at the top of that file."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds an orderly close of a connection may take before it is cut."""
+
+
+class Connector:
+    """Opens connections with the deadlines and planning settings of the hot statements."""
+
+    def __init__(self, url: str, *, connect_timeout: float, statement_timeout: float, application_name: str) -> None:
+        self._url = url
+        self._connect_timeout = connect_timeout
+        # The time limit of a commit-bearing statement lives in PostgreSQL: a limit on this side would leave it unknown
+        # whether the statement was applied. The client's own limit is only for a server that does not answer at all.
+        self._command_timeout = statement_timeout + 5.0
+        self._server_settings = _HOT_PATH_PLANNING | {
+            "statement_timeout": str(int(statement_timeout * 1000)),
+            "lock_timeout": str(int(statement_timeout * 500)),
+            "idle_in_transaction_session_timeout": str(int(statement_timeout * 2000)),
+            "application_name": application_name,
+        }
+
+    async def connect(self) -> asyncpg.Connection:
+        """A new connection.
+
+        Raises:
+            DatabaseUnavailableError: no connection within the connect timeout; the message names the host, no password.
+        """
+        try:
+            return await asyncpg.connect(
+                self._url,
+                timeout=self._connect_timeout,
+                command_timeout=self._command_timeout,
+                server_settings=self._server_settings,
+            )
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise unreachable(error) from error
+
+    async def create_pool(self, size: int) -> asyncpg.Pool:
+        """A pool of such connections, one of them open already.
+
+        Raises:
+            DatabaseUnavailableError: as `connect`.
+        """
+        pool = asyncpg.create_pool(
+            self._url,
+            min_size=1,
+            max_size=size,
+            timeout=self._connect_timeout,
+            command_timeout=self._command_timeout,
+            server_settings=self._server_settings,
+        )
+        try:
+            await pool
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            pool.terminate()
+            raise unreachable(error) from error
+        return pool
+
+    async def discard(self, connection: asyncpg.Connection) -> None:
+        """Close a connection in whatever condition it is."""
+        with suppress(OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=CLOSE_TIMEOUT)
+        connection.terminate()
+
+
+def unreachable(error: Exception) -> DatabaseUnavailableError:
+    """The error for a connection that could not be made."""
+    problem = f"{type(error).__name__}: {error}".rstrip(": .")
+    return DatabaseUnavailableError(
+        "Connecting to PostgreSQL", f"{problem}. Check EXECUTION_DATABASE_URL and that the server is running"
+    )
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Does the error mean that the connection is gone (and not that the statement was refused)?"""
+    return isinstance(
+        error,
+        OSError
+        | TimeoutError
+        | DatabaseUnavailableError
+        | asyncpg.InterfaceError
+        | asyncpg.PostgresConnectionError
+        | asyncpg.AdminShutdownError
+        | asyncpg.CrashShutdownError
+        | asyncpg.CannotConnectNowError
+        | asyncpg.IdleInTransactionSessionTimeoutError
+        | asyncpg.TooManyConnectionsError
+        | asyncpg.InternalClientError,
+    )

@@ -1,0 +1,111 @@
+"""Everything this process holds open to PostgreSQL, started in one order and stopped in the reverse."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from typing import Self
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from execution.clock import DatabaseClock
+from execution.errors import ServiceClosedError
+from execution.repository.connections import Connector
+from execution.repository.lanes import AppendLanes
+from execution.repository.schema import check_schema
+from execution.repository.wakeups import Wakeups
+
+
+class Database:
+    """The one way to PostgreSQL: `pool` for reads and commands, `lanes` for appends, `engine` for listing, `wakeups`.
+
+    Its start talks to the database first and checks the schema, so that a wrong address or missing tables fail there.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 8,
+        append_lanes: int = 2,
+        batch_limit: int = 200,
+        connect_timeout: float = 10.0,
+        statement_timeout: float = 10.0,
+        append_patience: float = 15.0,
+        notify: bool = True,
+    ) -> None:
+        self.clock = DatabaseClock()
+        self._connector = Connector(
+            url,
+            connect_timeout=connect_timeout,
+            statement_timeout=statement_timeout,
+            application_name=f"execution {os.getpid()}",
+        )
+        self.lanes = AppendLanes(self._connector, lanes=append_lanes, batch_limit=batch_limit, patience=append_patience)
+        self.wakeups = Wakeups(self._connector, enabled=notify)
+        self._pool_size = pool_size
+        self._pool: asyncpg.Pool | None = None
+        self._engine: AsyncEngine | None = None
+        self._stack = AsyncExitStack()
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """The pool.
+
+        Raises:
+            ServiceClosedError: before the start or after the stop.
+        """
+        if self._pool is None:
+            raise ServiceClosedError("The database")
+        return self._pool
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """SQLAlchemy's engine over connections of the same kind, for listing and administration."""
+        if self._engine is None:
+            raise ServiceClosedError("The database")
+        return self._engine
+
+    async def start(self) -> None:
+        """Open everything, or nothing.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL does not answer.
+            SchemaMismatchError: the tables are missing, older or newer; it names the command to run.
+        """
+        async with AsyncExitStack() as stack:
+            self._pool = await self._connector.create_pool(self._pool_size)
+            stack.push_async_callback(self._close_pool)
+            await check_schema(self._pool)
+            self.clock.synchronize(await self._pool.fetchval("SELECT clock_timestamp()"))
+            self._engine = create_async_engine(
+                "postgresql+asyncpg://", async_creator=self._connector.connect, pool_size=2, max_overflow=2
+            )
+            stack.push_async_callback(self._close_engine)
+            stack.push_async_callback(self.wakeups.stop)
+            await self.wakeups.start()
+            stack.push_async_callback(self.lanes.stop)
+            await self.lanes.start()
+            self._stack = stack.pop_all()
+
+    async def stop(self) -> None:
+        """Close everything in reverse order; a second stop does nothing."""
+        await self._stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def _close_pool(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.terminate()
+
+    async def _close_engine(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.dispose()

@@ -1,0 +1,327 @@
+"""Group commit: concurrent appends share one statement and one commit, and each caller learns its own outcome.
+
+A lane is one connection and one task. While its statement is under way, further appends queue up; when it is free,
+it takes all of them at once (up to a limit) without any artificial delay. Under load batches grow and the cost of a
+commit is spread; alone, an append waits for nothing.
+
+    callers ──append()──► queue ──► [ batch: at most one append per execution ] ──► one statement ──► each future
+
+Creations have a lane of their own; changes are spread over the other lanes by execution id, so that two lanes of a
+process never wait for the same row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from execution.domain.events import Event
+from execution.domain.execution import Execution
+from execution.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    DuplicateExecutionError,
+    ExecutionServiceError,
+    OutcomeUnknownError,
+    ServiceClosedError,
+    VersionConflict,
+)
+from execution.ids import new_id
+from execution.repository.batches import change_arguments, creation_arguments
+from execution.repository.connections import Connector, is_connection_lost
+from execution.repository.statements import statement
+
+log = structlog.get_logger(__name__)
+
+_RECONNECT_DELAYS = (0.0, 0.05, 0.1, 0.2, 0.5)
+"""Seconds between attempts to reach PostgreSQL again; the last one repeats."""
+
+
+@dataclass(slots=True, eq=False)
+class Append:
+    """One decision to be written: its events, and the execution after them.
+
+    `lease_epoch` is given for a worker's write only, and is that of its claim. `give_up_at` is on the monotonic clock.
+    """
+
+    execution: Execution
+    events: Sequence[Event]
+    expected_version: int
+    lease_epoch: int | None
+    give_up_at: float
+    done: asyncio.Future[None]
+    command_id: UUID = field(default_factory=new_id)
+    sent: bool = False
+    resent: bool = False
+
+    @property
+    def is_creation(self) -> bool:
+        """Is it the execution's first append?"""
+        return self.expected_version == 0
+
+    def refuse(self) -> None:
+        """It was not written because the row was not as expected."""
+        if self.done.done():
+            return
+        if self.is_creation:
+            self.done.set_exception(DuplicateExecutionError(self.execution.id))
+        else:
+            self.done.set_exception(VersionConflict(self.execution.id, self.expected_version))
+
+    def confirm(self) -> None:
+        """It is in the log."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: ExecutionServiceError) -> None:
+        """It could not be written."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class AppendLanes:
+    """The lanes of one process."""
+
+    def __init__(self, connector: Connector, *, lanes: int, batch_limit: int, patience: float) -> None:
+        self._patience = patience
+        self._creations = _Lane("create", connector, "create_executions", creation_arguments, batch_limit)
+        self._changes = [
+            _Lane(f"append-{number}", connector, "append_events", change_arguments, batch_limit)
+            for number in range(lanes)
+        ]
+
+    async def start(self) -> None:
+        """Connect every lane, so that a wrong address fails here and not in the first append."""
+        for lane in self._all:
+            await lane.start()
+
+    async def stop(self) -> None:
+        """Write what is queued, then close. Bounded by the statement timeout and each append's own patience."""
+        await asyncio.gather(*(lane.stop() for lane in self._all))
+
+    async def append(
+        self,
+        execution: Execution,
+        events: Sequence[Event],
+        *,
+        expected_version: int,
+        lease_epoch: int | None = None,
+        patience: float | None = None,
+    ) -> None:
+        """Write the events and the row after them; returns when both are committed.
+
+        Cancelling the caller does not take the write back: it is on its way.
+
+        Raises:
+            VersionConflict: the row's version (or, for a worker's write, its lease epoch) is another one.
+            DuplicateExecutionError: a creation whose id exists.
+            DatabaseUnavailableError: PostgreSQL could not be reached for `patience` seconds; nothing was written.
+            OutcomeUnknownError: the same, but the statement had been sent.
+            DatabaseError: PostgreSQL refused the statement; nothing was written.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = time.monotonic() + (self._patience if patience is None else patience)
+        append = Append(execution, events, expected_version, lease_epoch, give_up_at, loop.create_future())
+        self._lane_of(append).put(append)
+        await append.done
+
+    @property
+    def _all(self) -> list[_Lane]:
+        return [self._creations, *self._changes]
+
+    def _lane_of(self, append: Append) -> _Lane:
+        if append.is_creation:
+            return self._creations
+        return self._changes[append.execution.id.int % len(self._changes)]
+
+
+class _Lane:
+    """One queue, one connection, one task that writes."""
+
+    def __init__(
+        self,
+        name: str,
+        connector: Connector,
+        statement_name: str,
+        arguments: Callable[[Sequence[Append]], list[Any]],
+        batch_limit: int,
+    ) -> None:
+        self._name = name
+        self._connector = connector
+        self._statement = statement(statement_name)
+        self._arguments = arguments
+        self._batch_limit = batch_limit
+        self._queue: deque[Append] = deque()
+        self._filled = asyncio.Event()
+        self._connection: asyncpg.Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    async def start(self) -> None:
+        self._connection = await self._connector.connect()
+        self._task = asyncio.create_task(self._run(), name=f"lane {self._name}")
+
+    async def stop(self) -> None:
+        self._closing = True
+        self._filled.set()
+        if self._task is not None:
+            await self._task
+            self._task = None
+        await self._disconnect()
+
+    def put(self, append: Append) -> None:
+        if self._closing or self._task is None:
+            raise ServiceClosedError("The append path")
+        self._queue.append(append)
+        self._filled.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._filled.wait()
+            while self._queue:
+                await self._write(self._take())
+            if self._closing:
+                return
+            self._filled.clear()
+
+    def _take(self) -> list[Append]:
+        """The next batch, sorted by id: at most one append per execution, the others keep their place in the queue."""
+        batch: dict[UUID, Append] = {}
+        later: list[Append] = []
+        while self._queue and len(batch) < self._batch_limit:
+            append = self._queue.popleft()
+            if append.execution.id in batch:
+                later.append(append)
+            else:
+                batch[append.execution.id] = append
+        self._queue.extendleft(reversed(later))
+        return sorted(batch.values(), key=_by_id)
+
+    async def _write(self, batch: list[Append]) -> None:
+        """Write one batch to its end: every append of it is settled when this returns."""
+        while batch:
+            try:
+                await self._execute(batch)
+                return
+            except Exception as error:  # noqa: BLE001 - every append of the batch must be answered, whatever broke
+                batch = await self._after_error(batch, error)
+
+    async def _execute(self, batch: Sequence[Append]) -> None:
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            raise ConnectionError("not connected")
+        for append in batch:
+            append.sent = True
+        rows = await connection.fetch(self._statement, *self._arguments(batch))
+        written = {row["id"] for row in rows}
+        doubtful = [append for append in batch if append.resent and append.execution.id not in written]
+        if doubtful:
+            # The connection that was lost may have committed after all, between the look-up and this statement.
+            await self._settle_committed(doubtful)
+        for append in batch:
+            if append.execution.id in written:
+                append.confirm()
+                self._refuse_overtaken(append)
+            else:
+                append.refuse()
+
+    def _refuse_overtaken(self, winner: Append) -> None:
+        """Answer queued appends that expected the version the winner has just replaced, without asking PostgreSQL."""
+        if any(one.execution.id == winner.execution.id for one in self._queue):
+            version = winner.execution.version
+            losers = [
+                one for one in self._queue if one.execution.id == winner.execution.id and one.expected_version < version
+            ]
+            for loser in losers:
+                self._queue.remove(loser)
+                loser.refuse()
+
+    async def _after_error(self, batch: list[Append], error: Exception) -> list[Append]:
+        """What is left to write after an error."""
+        if is_connection_lost(error):
+            return await self._restore(batch)
+        if isinstance(
+            error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError | asyncpg.LockNotAvailableError
+        ):
+            log.warning("append.collided", lane=self._name, size=len(batch), error=str(error))
+            return self._drop_impatient(batch)
+        if len(batch) == 1:
+            batch[0].fail(DatabaseError(f"Appending to execution {batch[0].execution.id}", _problem(error)))
+            return []
+        # One append spoils the batch; alone, each fails or passes for itself.
+        for append in batch:
+            await self._write([append])
+        return []
+
+    async def _restore(self, batch: list[Append]) -> list[Append]:
+        """Reconnect, and find out which appends of the batch had been committed before the connection broke."""
+        await self._disconnect()
+        attempt = 0
+        while batch := self._drop_impatient(batch):
+            delay = _RECONNECT_DELAYS[min(attempt, len(_RECONNECT_DELAYS) - 1)]
+            attempt += 1
+            await asyncio.sleep(delay)
+            try:
+                self._connection = await self._connector.connect()
+                return await self._settle_committed(batch)
+            except Exception as error:  # noqa: BLE001 - whatever keeps PostgreSQL away, only patience ends the attempts
+                log.warning("append.reconnecting", lane=self._name, attempt=attempt, error=_problem(error))
+        return []
+
+    async def _settle_committed(self, batch: Sequence[Append]) -> list[Append]:
+        sent = [append for append in batch if append.sent]
+        if not sent or self._connection is None:
+            return list(batch)
+        rows = await self._connection.fetch(
+            statement("look_up_appends"),
+            [append.execution.id for append in sent],
+            [append.expected_version + 1 for append in sent],
+        )
+        writer = {row["execution_id"]: row["command_id"] for row in rows}
+        left = []
+        for append in batch:
+            if append.execution.id not in writer or not append.sent:
+                append.sent, append.resent = False, append.resent or append.sent
+                left.append(append)
+            elif writer[append.execution.id] == append.command_id:
+                append.confirm()
+            else:
+                append.refuse()
+        return left
+
+    def _drop_impatient(self, batch: Sequence[Append]) -> list[Append]:
+        now = time.monotonic()
+        left = []
+        for append in batch:
+            if append.give_up_at > now:
+                left.append(append)
+            elif append.sent:
+                append.fail(OutcomeUnknownError(f"Appending to execution {append.execution.id}"))
+            else:
+                append.fail(
+                    DatabaseUnavailableError(
+                        f"Appending to execution {append.execution.id}", "PostgreSQL is not reachable"
+                    )
+                )
+        return left
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._connector.discard(connection)
+
+
+def _by_id(append: Append) -> UUID:
+    return append.execution.id
+
+
+def _problem(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ").rstrip(".")

@@ -1,0 +1,39 @@
+"""Running a named statement on the pool, with the driver's errors translated once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+
+from execution.errors import DatabaseError, DatabaseUnavailableError
+from execution.repository.connections import is_connection_lost
+from execution.repository.database import Database
+from execution.repository.statements import statement
+
+
+async def fetch(db: Database, name: str, *arguments: Any) -> list[asyncpg.Record]:
+    """The rows of a named statement.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL does not answer.
+        DatabaseError: PostgreSQL refused the statement.
+    """
+    try:
+        rows: list[asyncpg.Record] = await db.pool.fetch(statement(name), *arguments)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise translated(f"Statement {name!r}", error) from error
+    return rows
+
+
+async def fetch_row(db: Database, name: str, *arguments: Any) -> asyncpg.Record | None:
+    """The first row of a named statement, or None; errors as `fetch`."""
+    rows = await fetch(db, name, *arguments)
+    return rows[0] if rows else None
+
+
+def translated(what: str, error: Exception) -> DatabaseError:
+    """Our error for a driver's error."""
+    problem = f"{type(error).__name__}: {error}".rstrip(": .")
+    kind = DatabaseUnavailableError if is_connection_lost(error) else DatabaseError
+    return kind(what, problem)

@@ -1,0 +1,72 @@
+"""Between rows and domain objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+import orjson
+
+from execution.domain.events import Event, EventType
+from execution.domain.execution import Execution, Progress
+from execution.domain.history import HistoryItem
+from execution.domain.retry import RetryPolicy
+from execution.domain.state import ExecutionState
+
+Row = Mapping[str, Any] | asyncpg.Record
+
+_NO_PROGRESS = Progress()
+
+
+def execution_from_row(row: Row) -> Execution:
+    """The execution a row of `executions` holds."""
+    values = dict(row.items())
+    percentage = values.pop("progress_percentage")
+    message = values.pop("progress_message")
+    context = values.pop("progress_context")
+    values["progress"] = (
+        Progress(percentage=percentage, message=message, context=from_json(context) or {})
+        if percentage or message is not None or context
+        else _NO_PROGRESS
+    )
+    values["state"] = ExecutionState(values["state"])
+    values["parameters"] = from_json(values["parameters"])
+    values["result"] = from_json(values["result"])
+    values["error"] = from_json(values["error"])
+    policy = from_json(values["retry_policy"])
+    values["retry_policy"] = RetryPolicy.from_json(policy) if policy else None
+    return Execution.from_fields(values)
+
+
+def event_from_row(row: Row) -> Event:
+    """The event a row of `execution_events` holds."""
+    return Event(
+        EventType(row["type"]),
+        row["version"],
+        row["occurred_at"],
+        from_json(row["data"]),
+        row["actor"],
+    )
+
+
+def history_item_from_row(row: Row) -> HistoryItem:
+    """The same event as people and clients see it."""
+    return HistoryItem(
+        execution_id=row["execution_id"],
+        version=row["version"],
+        type=row["type"],
+        occurred_at=row["occurred_at"],
+        actor=row["actor"],
+        data=from_json(row["data"]),
+    )
+
+
+def to_json(value: Any) -> str | None:
+    """A JSON text for a `jsonb` parameter; None stays NULL."""
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def from_json(text: Any) -> Any:
+    """The value of a `jsonb` column, whether the driver gave its text or its value."""
+    return orjson.loads(text) if isinstance(text, str) else text

@@ -1,0 +1,281 @@
+-- The hot statements, by name. Each runs prepared, on a connection with `plan_cache_mode = force_generic_plan` and
+-- `enable_seqscan = off` (a plan made while the tables were empty must not scan them when they are full).
+--
+-- Lock order, everywhere: workers row, then executions rows by id. Batches are sorted by id before they are sent, and the
+-- nested loop that a generic plan uses visits them in that order, so two processes' batches cannot deadlock.
+
+-- name: create_executions
+-- Insert new executions with their first events. Executions whose id exists are left alone and not returned.
+-- Index: executions_pkey. Without ON CONFLICT one repeated id would fail the whole batch.
+WITH item AS (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::smallint[], $7::text[], $8::text[], $9::uuid[],
+        $10::text[], $11::jsonb[], $12::jsonb[], $13::float8[], $14::float8[], $15::timestamptz[], $16::timestamptz[],
+        $17::timestamptz[]
+    ) AS t (
+        id, tenant_id, kind, state, version, priority, agent_id, task_id, parent_id,
+        trace_context, parameters, retry_policy, schedule_to_start, start_to_close, deadline, run_at,
+        created_at
+    )
+), inserted AS (
+    INSERT INTO executions (
+        id, tenant_id, kind, state, version, priority, agent_id, task_id, parent_id,
+        trace_context, parameters, retry_policy, schedule_to_start, start_to_close, deadline, run_at,
+        created_at, updated_at, lease_epoch, attempt, rescues, idempotent, pause_requested, progress_percentage
+    )
+    SELECT item.*, created_at, 0, 1, 0, false, false, 0 FROM item
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, tenant_id
+), logged AS (
+    INSERT INTO execution_events (execution_id, version, type, occurred_at, actor, command_id, data, tenant_id)
+    SELECT event.*, inserted.tenant_id
+    FROM unnest($18::uuid[], $19::int[], $20::text[], $21::timestamptz[], $22::text[], $23::uuid[], $24::jsonb[])
+        AS event (execution_id, version, type, occurred_at, actor, command_id, data)
+    JOIN inserted ON inserted.id = event.execution_id
+)
+SELECT id FROM inserted;
+
+-- name: append_events
+-- Append events to existing executions and move their rows to the state after them, where the row still has the version
+-- the decision was made on and, for a worker's write, the lease epoch of its claim. Rows not returned were not written.
+-- Index: executions_pkey. Without the version guard two decisions on one state would both stand; without the epoch guard
+-- a worker that was declared dead could re-read the version and write on.
+WITH item AS (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::int[], $3::int[], $4::text[], $5::int[], $6::int[], $7::uuid[], $8::int[], $9::int[],
+        $10::boolean[], $11::boolean[], $12::jsonb[], $13::jsonb[], $14::float8[], $15::text[], $16::jsonb[],
+        $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::timestamptz[], $21::timestamptz[]
+    ) AS t (
+        id, expected_version, expected_epoch, state, version, lease_epoch, worker_id, attempt, rescues,
+        idempotent, pause_requested, result, error, progress_percentage, progress_message, progress_context,
+        deadline, run_at, updated_at, started_at, completed_at
+    )
+), updated AS (
+    UPDATE executions AS e SET
+        state = item.state, version = item.version, lease_epoch = item.lease_epoch, worker_id = item.worker_id,
+        attempt = item.attempt, rescues = item.rescues, idempotent = item.idempotent,
+        pause_requested = item.pause_requested, result = item.result, error = item.error,
+        progress_percentage = item.progress_percentage, progress_message = item.progress_message,
+        progress_context = item.progress_context, deadline = item.deadline, run_at = item.run_at,
+        updated_at = item.updated_at, started_at = item.started_at, completed_at = item.completed_at
+    FROM item
+    WHERE e.id = item.id
+      AND e.version = item.expected_version
+      AND (item.expected_epoch IS NULL OR e.lease_epoch = item.expected_epoch)
+    RETURNING e.id, e.tenant_id
+), logged AS (
+    INSERT INTO execution_events (execution_id, version, type, occurred_at, actor, command_id, data, tenant_id)
+    SELECT event.*, updated.tenant_id
+    FROM unnest($22::uuid[], $23::int[], $24::text[], $25::timestamptz[], $26::text[], $27::uuid[], $28::jsonb[])
+        AS event (execution_id, version, type, occurred_at, actor, command_id, data)
+    JOIN updated ON updated.id = event.execution_id
+)
+SELECT id FROM updated;
+
+-- name: look_up_appends
+-- Which command wrote these versions: how an append whose answer was lost learns whether it was applied.
+-- Index: execution_events_pkey.
+SELECT event.execution_id, event.command_id
+FROM unnest($1::uuid[], $2::int[]) AS wanted (execution_id, version)
+JOIN execution_events AS event USING (execution_id, version);
+
+-- name: claim_executions
+-- Claim up to $4 due executions of these kinds for a live worker: priority, then run_at, then age. Appends the RUNNING
+-- event and raises the lease epoch in the same statement. $2: which kinds are idempotent, in the order of $1.
+-- Index: executions_claim. `level` walks the distinct priorities of each kind by index, because a range over run_at is
+-- only a range within one (kind, priority): without it, executions scheduled for later are scanned by every claim.
+-- The KEY SHARE lock makes the burial of this worker wait for the claim, or the claim see the burial: without it, a claim
+-- could slip in behind the rescue of everything the worker held.
+WITH RECURSIVE alive AS MATERIALIZED (
+    SELECT id FROM workers WHERE id = $3 AND dead_at IS NULL FOR KEY SHARE
+), kind AS (
+    SELECT * FROM unnest($1::text[], $2::boolean[]) AS t (name, idempotent)
+), level AS (
+    SELECT kind.name, (
+        SELECT e.priority FROM executions AS e WHERE e.kind = kind.name AND e.state = 'PENDING'
+        ORDER BY e.priority DESC LIMIT 1
+    ) AS priority
+    FROM kind WHERE EXISTS (SELECT FROM alive)
+    UNION ALL
+    SELECT level.name, (
+        SELECT e.priority FROM executions AS e
+        WHERE e.kind = level.name AND e.state = 'PENDING' AND e.priority < level.priority
+        ORDER BY e.priority DESC LIMIT 1
+    )
+    FROM level WHERE level.priority IS NOT NULL
+), due AS (
+    SELECT candidate.id
+    FROM level CROSS JOIN LATERAL (
+        SELECT e.id, e.priority, e.run_at FROM executions AS e
+        WHERE e.kind = level.name AND e.priority = level.priority AND e.state = 'PENDING'
+          AND e.run_at <= statement_timestamp()
+        ORDER BY e.run_at, e.id LIMIT $4
+        FOR UPDATE SKIP LOCKED
+    ) AS candidate
+    WHERE level.priority IS NOT NULL
+    ORDER BY candidate.priority DESC, candidate.run_at, candidate.id LIMIT $4
+), claimed AS (
+    UPDATE executions AS e SET
+        state = 'RUNNING', version = e.version + 1, lease_epoch = e.lease_epoch + 1, worker_id = $3,
+        idempotent = (SELECT kind.idempotent FROM kind WHERE kind.name = e.kind), error = NULL,
+        started_at = greatest(statement_timestamp(), e.updated_at), updated_at = greatest(statement_timestamp(), e.updated_at),
+        deadline = greatest(statement_timestamp(), e.updated_at) + make_interval(secs => e.start_to_close)
+    FROM due WHERE e.id = due.id
+    RETURNING e.*
+), logged AS (
+    INSERT INTO execution_events (execution_id, version, type, occurred_at, tenant_id, actor, data)
+    SELECT id, version, 'agent.execution.state_changed', started_at, tenant_id, $5,
+        jsonb_build_object(
+            'previous_state', 'PENDING', 'new_state', 'RUNNING', 'reason', NULL, 'worker_id', worker_id,
+            'lease_epoch', lease_epoch, 'idempotent', idempotent
+        ) || CASE WHEN deadline IS NULL THEN '{}' ELSE jsonb_build_object('deadline', deadline) END
+    FROM claimed
+)
+SELECT * FROM claimed;
+
+-- name: next_run_at
+-- When the next waiting execution of these kinds is due (null: none waits). Index: executions_claim, as above.
+WITH RECURSIVE level AS (
+    SELECT kind.name, (
+        SELECT e.priority FROM executions AS e WHERE e.kind = kind.name AND e.state = 'PENDING'
+        ORDER BY e.priority DESC LIMIT 1
+    ) AS priority
+    FROM unnest($1::text[]) AS kind (name)
+    UNION ALL
+    SELECT level.name, (
+        SELECT e.priority FROM executions AS e
+        WHERE e.kind = level.name AND e.state = 'PENDING' AND e.priority < level.priority
+        ORDER BY e.priority DESC LIMIT 1
+    )
+    FROM level WHERE level.priority IS NOT NULL
+)
+SELECT extract(epoch FROM min(soonest.run_at) - clock_timestamp())::float8 AS seconds
+FROM level CROSS JOIN LATERAL (
+    SELECT e.run_at FROM executions AS e
+    WHERE e.kind = level.name AND e.priority = level.priority AND e.state = 'PENDING'
+    ORDER BY e.run_at LIMIT 1
+) AS soonest
+WHERE level.priority IS NOT NULL;
+
+-- name: get_execution
+-- Index: executions_pkey.
+SELECT * FROM executions WHERE id = $1;
+
+-- name: get_executions
+-- The rows of these ids, for a worker that looks whether it still holds what it runs. Index: executions_pkey.
+SELECT * FROM executions WHERE id = ANY($1::uuid[]);
+
+-- name: read_history
+-- One execution's events after a version, in order. Index: execution_events_pkey.
+SELECT execution_id, version, type, occurred_at, actor, data FROM execution_events
+WHERE execution_id = $1 AND version > $2 ORDER BY version LIMIT $3;
+
+-- name: read_state_history
+-- One execution's latest changes of state, newest first. Index: execution_events_pkey, backwards.
+SELECT execution_id, version, type, occurred_at, actor, data FROM execution_events
+WHERE execution_id = $1 AND type = 'agent.execution.state_changed' ORDER BY version DESC LIMIT $2;
+
+-- name: read_histories
+-- What is new in several executions: one query for every watcher of a process. Index: execution_events_pkey.
+SELECT event.execution_id, event.version, event.type, event.occurred_at, event.actor, event.data
+FROM unnest($1::uuid[], $2::int[]) AS watched (execution_id, after_version)
+CROSS JOIN LATERAL (
+    SELECT * FROM execution_events AS e
+    WHERE e.execution_id = watched.execution_id AND e.version > watched.after_version
+    ORDER BY e.version LIMIT $3
+) AS event;
+
+-- name: read_log
+-- Events that are visible now and were not in the snapshot $1, with what a message needs of their execution. No event is
+-- missed: whatever $1 did not see was in progress ($1's xip) or not begun ($1's xmax). Index: execution_events_xid.
+WITH fresh AS (
+    SELECT e.* FROM execution_events AS e WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot)
+    UNION ALL
+    SELECT e.* FROM pg_snapshot_xip($1::text::pg_snapshot) AS late (xid) JOIN execution_events AS e ON e.xid = late.xid
+)
+SELECT event.execution_id, event.version, event.type, event.occurred_at, event.tenant_id, event.actor, event.data,
+    execution.agent_id, execution.task_id
+FROM fresh AS event
+LEFT JOIN executions AS execution ON execution.id = event.execution_id
+WHERE pg_visible_in_snapshot(event.xid, $2::text::pg_snapshot)
+ORDER BY event.execution_id, event.version;
+
+-- name: current_snapshot
+-- The position to read the log from next time.
+SELECT pg_current_snapshot()::text AS snapshot;
+
+-- name: register_worker
+INSERT INTO workers (id, kinds, host, pid, concurrency, timeout_seconds) VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: heartbeat
+-- Still here, says the worker; no row means that it was declared dead. Index: workers_pkey.
+UPDATE workers SET heartbeat_at = clock_timestamp() WHERE id = $1 AND dead_at IS NULL RETURNING clock_timestamp();
+
+-- name: retire_worker
+-- A worker that stopped in order leaves nothing behind.
+DELETE FROM workers WHERE id = $1
+AND NOT EXISTS (SELECT FROM executions WHERE worker_id = $1);
+
+-- name: held_by_worker
+-- What one worker holds. Index: executions_held.
+SELECT * FROM executions WHERE worker_id = $1;
+
+-- name: survey
+-- What there is to rescue, in one cheap query, because every worker process asks it again and again.
+SELECT
+    EXISTS (
+        SELECT FROM workers
+        WHERE dead_at IS NULL AND heartbeat_at < clock_timestamp() - make_interval(secs => timeout_seconds)
+    ) AS silent_workers,
+    EXISTS (SELECT FROM workers WHERE dead_at IS NOT NULL) AS dead_workers,
+    (
+        SELECT extract(epoch FROM min(
+            soonest.deadline + CASE soonest.state WHEN 'RUNNING' THEN make_interval(secs => $1) ELSE '0' END
+        ) - clock_timestamp())::float8
+        FROM (SELECT deadline, state FROM executions WHERE deadline IS NOT NULL ORDER BY deadline LIMIT 100) AS soonest
+    ) AS seconds_until_deadline;
+
+-- name: bury_workers
+-- Declare workers dead whose last heartbeat is older than they promised. FOR UPDATE waits for their running claims.
+UPDATE workers SET dead_at = clock_timestamp() WHERE id IN (
+    SELECT id FROM workers
+    WHERE dead_at IS NULL AND heartbeat_at < clock_timestamp() - make_interval(secs => timeout_seconds)
+    ORDER BY id FOR UPDATE SKIP LOCKED
+) RETURNING id;
+
+-- name: bury_worker
+-- Declare one worker dead at once: it says so itself when it stops without having finished everything. FOR UPDATE waits
+-- for a claim of its own that is still under way; without it, `retire_worker` would not see what that claim took.
+UPDATE workers SET dead_at = clock_timestamp() WHERE id IN (
+    SELECT id FROM workers WHERE id = $1 AND dead_at IS NULL FOR UPDATE
+);
+
+-- name: find_orphans
+-- What dead workers hold. Index: executions_held.
+SELECT e.* FROM workers AS w JOIN executions AS e ON e.worker_id = w.id
+WHERE w.dead_at IS NOT NULL ORDER BY e.id LIMIT $1;
+
+-- name: forget_dead_workers
+-- Dead workers are kept a while for people who look; never while something of theirs is not rescued.
+DELETE FROM workers AS w WHERE w.dead_at < clock_timestamp() - make_interval(secs => $1)
+AND NOT EXISTS (SELECT FROM executions AS e WHERE e.worker_id = w.id);
+
+-- name: find_overdue
+-- Executions whose deadline has passed; a RUNNING one's worker has $1 seconds to enforce it itself.
+-- Index: executions_deadline.
+SELECT * FROM executions
+WHERE deadline <= clock_timestamp() AND (state <> 'RUNNING' OR deadline <= clock_timestamp() - make_interval(secs => $1))
+ORDER BY deadline LIMIT $2;
+
+-- name: offered_kinds
+-- What the live workers can run.
+SELECT DISTINCT unnest(kinds) AS kind FROM workers WHERE dead_at IS NULL;
+
+-- name: delete_execution
+-- A terminal execution and its history. The lock keeps a retry from slipping in between. Index: both primary keys.
+WITH gone AS (
+    DELETE FROM executions WHERE id = $1 AND version = $2 AND completed_at IS NOT NULL RETURNING id
+), forgotten AS (
+    DELETE FROM execution_events USING gone WHERE execution_id = gone.id
+)
+SELECT id FROM gone;

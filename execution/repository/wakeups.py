@@ -1,0 +1,127 @@
+"""Wake-ups: what makes an idle service react at once. Correctness never depends on one.
+
+Inside the process a signal sets the events of its subscribers. Between processes one coalesced NOTIFY carries the
+topics, from a connection of its own and outside every business transaction: a NOTIFY inside one serialises all commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from uuid import uuid4
+
+import asyncpg
+import structlog
+
+from execution.repository.connections import Connector, is_connection_lost
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "execution_wakeups"
+COALESCE_SECONDS = 0.01
+"""At most one NOTIFY in this time; the first one of a burst goes out at once."""
+RECONNECT_SECONDS = 1.0
+
+
+class Topic(StrEnum):
+    """What there is to look at."""
+
+    WORK = "work"
+    """An execution waits for a worker."""
+    CONTROL = "control"
+    """Somebody asked a running execution to stop, pause or go on."""
+    LOG = "log"
+    """Events were appended."""
+    DEADLINE = "deadline"
+    """A state with a time limit was entered."""
+
+
+class Wakeups:
+    """Signals by topic, in this process and between processes."""
+
+    def __init__(self, connector: Connector, *, enabled: bool) -> None:
+        self._connector = connector
+        self._enabled = enabled
+        self._sender = f"{os.getpid()}-{uuid4().hex[:8]}"
+        self._listeners: dict[Topic, list[Callable[[], None]]] = {topic: [] for topic in Topic}
+        self._outgoing: set[Topic] = set()
+        self._pending = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def subscribe(self, topic: Topic, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake` at each signal of the topic; returns what ends the subscription."""
+        listeners = self._listeners[topic]
+        listeners.append(wake)
+        return lambda: listeners.remove(wake)
+
+    def signal(self, *topics: Topic) -> None:
+        """Wake this process's subscribers now, and other processes' soon."""
+        for topic in topics:
+            self._wake(topic)
+        if self._enabled:
+            self._outgoing.update(topics)
+            self._pending.set()
+
+    async def start(self) -> None:
+        """Begin to listen and to notify."""
+        if self._enabled:
+            self._tasks = [
+                asyncio.create_task(self._kept_up(self._listen), name="wakeups listen"),
+                asyncio.create_task(self._kept_up(self._notify), name="wakeups notify"),
+            ]
+
+    async def stop(self) -> None:
+        """Stop both; a second stop does nothing."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _wake(self, topic: Topic) -> None:
+        for wake in self._listeners[topic]:
+            wake()
+
+    async def _kept_up(self, run: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
+        """Run over a connection, and over a new one when it is lost; meanwhile the polls carry on alone."""
+        while True:
+            connection: asyncpg.Connection | None = None
+            try:
+                connection = await self._connector.connect()
+                await run(connection)
+            except Exception as error:
+                if not is_connection_lost(error):
+                    raise
+                log.info("wakeups.reconnecting", error=str(error))
+                await asyncio.sleep(RECONNECT_SECONDS)
+            finally:
+                if connection is not None:
+                    await self._connector.discard(connection)
+
+    async def _listen(self, connection: asyncpg.Connection) -> None:
+        closed = asyncio.Event()
+        connection.add_termination_listener(lambda _: closed.set())
+        await connection.add_listener(CHANNEL, self._received)
+        for topic in Topic:  # whatever was signalled while nobody listened
+            self._wake(topic)
+        await closed.wait()
+        raise ConnectionError("the listening connection was closed")
+
+    async def _notify(self, connection: asyncpg.Connection) -> None:
+        # Nobody waits for these commits, and a lost wake-up costs one poll interval.
+        await connection.execute("SET synchronous_commit = off")
+        while True:
+            await self._pending.wait()
+            self._pending.clear()
+            topics, self._outgoing = self._outgoing, set()
+            payload = f"{self._sender} {' '.join(sorted(topics))}"
+            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
+            await asyncio.sleep(COALESCE_SECONDS)
+
+    def _received(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        sender, *topics = str(payload).split()
+        if sender != self._sender:
+            for topic in topics:
+                if topic in self._listeners:
+                    self._wake(Topic(topic))

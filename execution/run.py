@@ -1,0 +1,171 @@
+"""One run of one handler: what was asked of it meanwhile, and the context its handler sees."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from execution.domain.commands import ReachPausePoint
+from execution.domain.execution import Execution, JsonObject
+from execution.domain.outcome import StopRequested
+from execution.domain.state import ExecutionState
+from execution.lease import Lease
+from execution.progress_tracker import ProgressReporter
+
+
+class Run:
+    """What the worker knows of a handler that is running: its lease, and why it was asked to stop, if it was."""
+
+    def __init__(self, lease: Lease, reporter: ProgressReporter) -> None:
+        self.lease = lease
+        self.reporter = reporter
+        self.cancel_requested = False
+        self.timed_out = False
+        self.draining = False
+        self.invoking = False
+        self.stop_handler: Callable[[], None] | None = None
+        """How the running handler is told to stop: a task is cancelled, a child process is signalled, a thread asks."""
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def execution(self) -> Execution:
+        """The execution as this worker knows it."""
+        return self.lease.execution
+
+    @property
+    def stop_requested(self) -> bool:
+        """Was it asked to stop, for whatever reason?"""
+        return self.cancel_requested or self.timed_out or self.draining or self.lease.is_lost
+
+    def begin(self) -> None:
+        """The handler starts now: it can be stopped, and its time limit runs."""
+        self.invoking = True
+        self._limit_time()
+
+    def end(self) -> None:
+        """The handler has ended: from here on nothing may stop what records how."""
+        self.invoking = False
+        self._unlimit_time()
+
+    def cancel(self) -> None:
+        """Somebody wants it cancelled."""
+        self.cancel_requested = True
+        self._stop()
+
+    def time_out(self) -> None:
+        """Its time limit has passed."""
+        self.timed_out = True
+        self._stop()
+
+    def drain(self) -> None:
+        """The worker stops."""
+        self.draining = True
+        self._stop()
+
+    def lose(self) -> None:
+        """Somebody else decides over the execution now; nothing of this run counts any more."""
+        self.lease.is_lost = True
+        self._stop()
+
+    def observe(self, current: Execution | None) -> None:
+        """React to how the execution stands in the database."""
+        self.lease.observe(current)
+        if self.lease.is_lost or current is None:
+            self.lose()
+        elif current.state is ExecutionState.CANCELLING and not self.cancel_requested:
+            self.cancel()
+        elif current.state is ExecutionState.RUNNING and not self._resumed.is_set():
+            self._limit_time()
+            self._resumed.set()
+
+    async def pause_point(self) -> None:
+        """If a pause was requested, record that it happened, and wait until somebody resumes."""
+        if not self.execution.pause_requested:
+            return
+        self._resumed.clear()
+        after = await self.lease.apply(ReachPausePoint())
+        if after.state is ExecutionState.PAUSED:
+            self._unlimit_time()  # the limit counts running time; it starts anew with the resume
+            await self._resumed.wait()
+
+    def _limit_time(self) -> None:
+        seconds = self.lease.seconds_left()
+        if seconds is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self.time_out)
+
+    def _unlimit_time(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _stop(self) -> None:
+        if self.invoking and self.stop_handler is not None:
+            self.stop_handler()
+
+
+class RunContext:
+    """`TaskContext` for a handler on the event loop."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        execution = run.execution
+        self.execution_id: UUID = execution.id
+        self.kind = execution.kind
+        self.tenant_id = execution.tenant_id
+        self.agent_id = execution.agent_id
+        self.task_id = execution.task_id
+        self.attempt = execution.attempt
+        self.deadline: datetime | None = execution.deadline
+        self.trace_context = execution.trace_context
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt."""
+        return str(self.execution_id)
+
+    @property
+    def execution(self) -> Execution:
+        """The whole execution; for the built-in task kinds."""
+        return self._run.execution
+
+    @property
+    def cancelled(self) -> bool:
+        """Was this run asked to stop?"""
+        return self._run.stop_requested
+
+    def progress(self, percentage: float, message: str | None = None, context: JsonObject | None = None) -> None:
+        """Report progress."""
+        self._run.reporter.report(percentage, message, context)
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `StopRequested` if the run was asked to stop."""
+        if self._run.stop_requested:
+            raise StopRequested("the run was asked to stop")
+
+    async def pause_point(self) -> None:
+        """Wait here while the execution is paused."""
+        await self._run.pause_point()
+
+
+class ThreadContext(RunContext):
+    """`TaskContext` for a handler in a thread: what touches the event loop is handed over to it."""
+
+    def __init__(self, run: Run, loop: asyncio.AbstractEventLoop, tracker_check: Callable[..., object]) -> None:
+        super().__init__(run)
+        self._loop = loop
+        self._check = tracker_check
+
+    def progress(self, percentage: float, message: str | None = None, context: JsonObject | None = None) -> None:
+        """Report progress; what is wrong with a report is raised here, in the handler's thread."""
+        self._check(percentage, message, context)
+        self._loop.call_soon_threadsafe(self._run.reporter.report, percentage, message, context)
+
+    async def pause_point(self) -> None:
+        """A blocking handler cannot be held; it has no pause points."""
+        raise RuntimeError(
+            "a handler in a thread has no event loop to wait on; declare it `async def` to have pause points"
+        )

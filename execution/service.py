@@ -1,0 +1,376 @@
+"""`ExecutionService`: the facade. Everything a client may ask, and the parts that answer it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import UUID
+
+from events.bus import EventBus, InProcessEventBus
+from events.commands import CommandBus
+from execution.background_manager import BackgroundTaskManager
+from execution.domain.commands import Cancel, Command, Finish, Pause, Resume, Retry, Start
+from execution.domain.documents import to_document
+from execution.domain.events import EventType
+from execution.domain.evolve import fold
+from execution.domain.execution import Execution, JsonObject
+from execution.domain.history import HistoryItem, StateHistoryItem
+from execution.domain.outcome import Failed, Outcome, PartiallySucceeded, Succeeded
+from execution.errors import (
+    InvalidExecutionStateError,
+    UnknownKindError,
+    VersionConflict,
+    WaitTimeoutError,
+)
+from execution.event_emitter import ExecutionEventEmitter
+from execution.handlers import HandlerRegistry
+from execution.lifecycle import kept_running
+from execution.progress_tracker import ExecutionProgressTracker
+from execution.relay import LogRelay
+from execution.repository.database import Database
+from execution.repository.event_log import EventLog
+from execution.repository.repository import MAX_HISTORY, ExecutionRepository
+from execution.repository.workers import WorkerStore
+from execution.settings import Settings
+from execution.state_manager import ExecutionStateManager
+from execution.submission import Submission
+from execution.task_runner import ExecutionTaskRunner
+from execution.watcher import LogWatcher
+from execution.worker import Worker
+
+
+class ExecutionService:
+    """Submits, drives, watches and reads executions of one tenant.
+
+    Between `start()` and `stop()` (or inside `async with`) it keeps two background loops: one reads the log for
+    watchers, one feeds the event bus while somebody listens. Commands take an optional `expected_version`: then they
+    apply only to that version. Besides what each method names, every one may raise `DatabaseError`.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        event_bus: EventBus,
+        command_bus: CommandBus,
+        settings: Settings,
+        *,
+        registry: HandlerRegistry | None = None,
+    ) -> None:
+        self.settings = settings
+        self.event_bus = event_bus
+        self.registry = registry or HandlerRegistry()
+        self.repository = ExecutionRepository(db)
+        self.event_emitter = ExecutionEventEmitter(event_bus)
+        self.state_manager = ExecutionStateManager(self.repository, self.event_emitter)
+        self.progress_tracker = ExecutionProgressTracker(
+            self.repository,
+            self.event_emitter,
+            state_manager=self.state_manager,
+            interval=settings.progress_interval_seconds,
+            document_limit=settings.inline_limit_bytes,
+        )
+        self.task_runner = ExecutionTaskRunner(
+            self.repository,
+            self.state_manager,
+            self.progress_tracker,
+            command_bus,
+            registry=self.registry,
+            model_timeout=settings.model_timeout_seconds,
+            document_limit=settings.inline_limit_bytes,
+        )
+        self.background_tasks = BackgroundTaskManager(
+            max_tasks=settings.worker_concurrency, memory_limit_mib=settings.memory_limit_mib
+        )
+        self._db = db
+        self._workers = WorkerStore(db)
+        self._watcher = LogWatcher(self.repository, poll_interval=settings.poll_interval_seconds)
+        self.state_manager.on_change = self._watcher.noted
+        self._known_kinds: set[str] = set()
+        self._stack = AsyncExitStack()
+
+    # Life
+
+    async def start(self) -> None:
+        """Start the background loops."""
+        await self._stack.enter_async_context(kept_running("watcher", self._watcher.run))
+        if isinstance(self.event_bus, InProcessEventBus):
+            bus = self.event_bus
+            relay = LogRelay(
+                EventLog(self._db),
+                self.event_emitter,
+                self._db.wakeups,
+                is_heard=lambda: bus.has_subscribers,
+                poll_interval=self.settings.poll_interval_seconds,
+            )
+            bus.feed_from(relay.attach)
+            await self._stack.enter_async_context(kept_running("relay", relay.run))
+
+    async def stop(self) -> None:
+        """Stop them, in reverse order; a second stop does nothing."""
+        await self._stack.aclose()
+
+    def create_worker(self) -> Worker:
+        """A worker that runs executions in this process; start it with its `run()`."""
+        return Worker(
+            workers=self._workers,
+            runner=self.task_runner,
+            state_manager=self.state_manager,
+            tasks=self.background_tasks,
+            wakeups=self._db.wakeups,
+            settings=self.settings,
+        )
+
+    # Submitting
+
+    async def create_execution(
+        self, kind: str, parameters: Mapping[str, Any] | None = None, **fields: Any
+    ) -> Execution:
+        """Record a new execution; unless `start=False` it waits for a worker at once.
+
+        Further fields are those of `Submission`: `agent_id`, `task_id`, `priority`, `run_at`, `retry`, time limits, ...
+
+        Raises:
+            UnknownKindError: no handler of that kind is registered here, and no live worker offers it.
+            InvalidDocumentError: a field, or a parameter the handler would not accept; it says which and why.
+            DocumentTooLargeError: the parameters exceed the inline bound.
+            DuplicateExecutionError: the given id exists.
+        """
+        submission = Submission.checked(kind=kind, parameters=dict(parameters or {}), **fields)
+        return await self.submit(submission)
+
+    async def submit(self, submission: Submission, *, actor: str | None = "client") -> Execution:
+        """Record a new execution; as `create_execution`."""
+        await self._check_kind(submission)
+        command = submission.to_command(
+            self.settings.tenant_id,
+            document_limit=self.settings.inline_limit_bytes,
+            schedule_to_start=self.settings.default_schedule_to_start_seconds,
+            start_to_close=self.settings.default_start_to_close_seconds,
+        )
+        return await self.state_manager.create(command, actor=actor)
+
+    # Reading
+
+    async def get_execution(self, execution_id: UUID) -> Execution:
+        """The execution as it is now.
+
+        Raises:
+            ExecutionNotFoundError: no such execution.
+        """
+        return await self.state_manager.get(execution_id, self.settings.tenant_id)
+
+    async def list_executions(
+        self, filters: Mapping[str, Any] | None = None, pagination: Mapping[str, int] | None = None
+    ) -> tuple[list[Execution], int]:
+        """A numbered page (`page`, `page_size`), newest first, and the total; without parameters and results.
+
+        Raises:
+            InvalidFilterError: an unknown filter, state or page.
+        """
+        tenant_id = self.settings.tenant_id
+        return await self.repository.list_executions(filters or {}, pagination or {}, tenant_id=tenant_id)
+
+    async def get_state_history(self, execution_id: UUID, limit: int = 10) -> list[StateHistoryItem]:
+        """Its latest changes of state, newest first.
+
+        Raises:
+            ExecutionNotFoundError: no such execution.
+        """
+        await self.get_execution(execution_id)
+        return await self.repository.get_state_history(execution_id, limit)
+
+    async def history(
+        self, execution_id: UUID, *, after_version: int = 0, limit: int = MAX_HISTORY
+    ) -> list[HistoryItem]:
+        """Its log after a version, in order.
+
+        Raises:
+            ExecutionNotFoundError: no such execution.
+        """
+        await self.get_execution(execution_id)
+        return await self.repository.get_history(execution_id, after_version=after_version, limit=limit)
+
+    async def get_execution_at(self, execution_id: UUID, version: int) -> Execution:
+        """The execution as it was at a version: the fold of its log up to there.
+
+        Raises:
+            ExecutionNotFoundError: no such execution.
+            VersionConflict: it has not reached that version.
+        """
+        items: list[HistoryItem] = []
+        while len(items) < version:
+            page = await self.history(execution_id, after_version=len(items))
+            if not page:
+                raise VersionConflict(execution_id, version)
+            items += page
+        return fold(item.to_event() for item in items[:version])
+
+    async def watch(self, execution_id: UUID, *, after_version: int = 0) -> AsyncIterator[HistoryItem]:
+        """Its log after a version, live, until the entry that completes it (or for ever if it never ends).
+
+        Breaking off and going on with the last version seen, here or in another process, gives every entry once.
+
+        Raises:
+            ExecutionNotFoundError: no such execution.
+        """
+        execution = await self.get_execution(execution_id)
+        if execution.is_terminal and after_version >= execution.version:
+            return
+        async for item in self._watcher.watch(execution_id, after_version):
+            yield item
+            if item.is_final and item.version >= execution.version:
+                return
+
+    async def wait(self, execution_id: UUID, timeout: float | None = None) -> Execution:  # noqa: ASYNC109
+        """The execution once it has ended.
+
+        Raises:
+            ExecutionNotFoundError: no such execution.
+            WaitTimeoutError: it has not ended after `timeout` seconds; it goes on.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                execution = await self.get_execution(execution_id)
+                while not execution.is_terminal:
+                    async for item in self._watcher.watch(execution_id, execution.version):
+                        if item.type == EventType.COMPLETED:
+                            break
+                    execution = await self.get_execution(execution_id)
+                return execution
+        except TimeoutError:
+            raise WaitTimeoutError(execution_id, timeout or 0.0) from None
+
+    # Commands
+
+    async def start_execution(
+        self, execution_id: UUID, *, reason: str | None = None, expected_version: int | None = None
+    ) -> Execution:
+        """Let a CREATED execution wait for a worker; errors as `cancel_execution`."""
+        return await self._command(execution_id, Start(reason=reason), expected_version)
+
+    async def pause_execution(
+        self, execution_id: UUID, *, reason: str | None = None, expected_version: int | None = None
+    ) -> Execution:
+        """Hold it back: a waiting one at once, a running one at its handler's next pause point; errors as above."""
+        return await self._command(execution_id, Pause(reason=reason), expected_version)
+
+    async def resume_execution(
+        self, execution_id: UUID, *, reason: str | None = None, expected_version: int | None = None
+    ) -> Execution:
+        """Let a paused one go on, or withdraw a pause that has not happened yet; errors as above."""
+        return await self._command(execution_id, Resume(reason=reason), expected_version)
+
+    async def cancel_execution(
+        self, execution_id: UUID, *, reason: str | None = None, expected_version: int | None = None
+    ) -> Execution:
+        """Stop it: at once where no handler runs, otherwise within the cancellation grace.
+
+        Raises:
+            ExecutionNotFoundError: no such execution.
+            InvalidExecutionStateError: its state refuses; the error names the commands that are allowed.
+            VersionConflict: it is not at `expected_version`.
+        """
+        command = Cancel(reason=reason, grace=self.settings.cancel_grace_seconds)
+        return await self._command(execution_id, command, expected_version)
+
+    async def retry_execution(
+        self, execution_id: UUID, *, reason: str | None = None, expected_version: int | None = None
+    ) -> Execution:
+        """Try a FAILED or CANCELLED one once more, as a new attempt; errors as above."""
+        return await self._command(execution_id, Retry(reason=reason), expected_version)
+
+    async def report_progress(
+        self,
+        execution_id: UUID,
+        percentage: float,
+        message: str | None = None,
+        context: JsonObject | None = None,
+        *,
+        expected_version: int | None = None,
+    ) -> Execution:
+        """Record progress of a RUNNING one from outside, 0 to 100.
+
+        Raises:
+            ExecutionNotFoundError, InvalidExecutionStateError, VersionConflict: as above.
+            InvalidProgressError: the percentage is not within 0..100.
+        """
+        command = self.progress_tracker.command(percentage, message, context)
+        return await self._command(execution_id, command, expected_version)
+
+    async def submit_result(
+        self,
+        execution_id: UUID,
+        result: Mapping[str, Any] | None = None,
+        *,
+        error: JsonObject | None = None,
+        partial: bool = False,
+        expected_version: int | None = None,
+    ) -> Execution:
+        """End a running one from outside: with a result, with part of one, or with an error (`type` and `message`).
+
+        A worker that runs it loses its lease.
+
+        Raises:
+            ExecutionNotFoundError, InvalidExecutionStateError, VersionConflict: as above.
+            InvalidDocumentError, DocumentTooLargeError: of the result.
+        """
+        limit = self.settings.inline_limit_bytes
+        document = to_document(dict(result or {}), "the result", limit)
+        problem = to_document(error, "the error", limit) if error else None
+        command = Finish(outcome=_outcome(document, problem, partial), by_holder=False)
+        return await self._command(execution_id, command, expected_version)
+
+    async def delete_execution(self, execution_id: UUID) -> None:
+        """Delete a terminal one and its history.
+
+        Raises:
+            ExecutionNotFoundError: no such execution.
+            InvalidExecutionStateError: it has not ended.
+            VersionConflict: it was retried meanwhile.
+        """
+        execution = await self.get_execution(execution_id)
+        if not execution.is_terminal:
+            raise InvalidExecutionStateError(
+                execution_id,
+                "delete",
+                state=execution.state,
+                version=execution.version,
+                why="only an ended execution can be deleted",
+            )
+        if not await self.repository.delete_execution(execution_id):
+            raise VersionConflict(execution_id, execution.version)
+
+    async def __aenter__(self) -> ExecutionService:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def _command(self, execution_id: UUID, command: Command, expected_version: int | None) -> Execution:
+        return await self.state_manager.apply(
+            execution_id,
+            command,
+            expected_version=expected_version,
+            actor="client",
+            tenant_id=self.settings.tenant_id,
+        )
+
+    async def _check_kind(self, submission: Submission) -> None:
+        kind = submission.kind
+        if kind in self.registry:
+            self.registry.get(kind).parse(submission.parameters)
+        elif kind not in self._known_kinds:
+            self._known_kinds = await self._workers.offered_kinds()
+            if kind not in self._known_kinds:
+                raise UnknownKindError(kind, self._known_kinds | set(self.registry.kinds))
+
+
+def _outcome(result: JsonObject, error: JsonObject | None, partial: bool) -> Outcome:
+    if partial:
+        return PartiallySucceeded(result=result, error=error)
+    if error is not None:
+        return Failed(error={"type": "failed", "message": ""} | error)
+    return Succeeded(result=result)

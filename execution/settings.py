@@ -1,0 +1,249 @@
+"""What can be configured, from `EXECUTION_*` environment variables or from keyword arguments.
+
+The text under a field is also its description for `execution doctor` and the documentation.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from execution.errors import SettingsError
+
+_PREFIX = "EXECUTION_"
+_HEARTBEATS_BEFORE_DEAD = 3
+
+
+def _split_on(separator: str) -> BeforeValidator:
+    """A list in one environment variable; blanks around its items and empty items do not count."""
+
+    def split(value: object) -> object:
+        return [item.strip() for item in value.split(separator) if item.strip()] if isinstance(value, str) else value
+
+    return BeforeValidator(split)
+
+
+def _check_database_url(url: SecretStr) -> SecretStr:
+    """Refuses without repeating the URL, which may hold a password."""
+    if not _is_postgresql_url(url.get_secret_value()):
+        raise ValueError("must look like postgresql://user:password@host:5432/database")
+    return url
+
+
+def _is_postgresql_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # parsed, and refused, only when read
+    except ValueError:
+        return False
+    return parts.scheme in ("postgresql", "postgres")
+
+
+def _check_folder(path: Path) -> Path:
+    resolved = path.expanduser().resolve()
+    if not resolved.is_dir():
+        raise ValueError(f"{resolved} is not an existing folder")
+    return resolved
+
+
+def _uppercase(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
+Names = Annotated[tuple[str, ...], NoDecode, _split_on(",")]
+Folders = Annotated[tuple[Annotated[Path, AfterValidator(_check_folder)], ...], NoDecode, _split_on(os.pathsep)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_uppercase)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownVariable:
+    """An `EXECUTION_*` variable that sets nothing, and the name its author may have meant."""
+
+    name: str
+    nearest: str | None
+
+
+class Settings(BaseSettings):
+    """Every setting of the service; immutable once loaded."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+
+    # Database
+
+    database_url: DatabaseUrl | None = None
+    """PostgreSQL 18 to use, `postgresql://...`. Unset: an embedded one under `data_dir`, so that nothing has to be
+    installed to begin with."""
+
+    data_dir: Path = Path(".execution")
+    """Folder of the embedded PostgreSQL. Default `.execution` in the current folder: each project has its own."""
+
+    database_pool_size: Count = 8
+    """Connections for reads and commands of one process. Default 8: statements are short, and and many processes share
+    PostgreSQL's `max_connections`."""
+
+    append_lanes: Annotated[int, Field(ge=1, le=8)] = 2
+    """Connections that write events, each committing one batch at a time. Default 2: commits overlap, and batches stay
+    large enough to share them."""
+
+    append_batch_limit: Count = 200
+    """Most appends in one commit. Default 200: larger batches gain little and delay their first caller."""
+
+    statement_timeout_seconds: Seconds = 10.0
+    """Time PostgreSQL gives one statement. Default 10 s: far above any statement of this service, so that
+    only a stuck one meets it."""
+
+    connect_timeout_seconds: Seconds = 10.0
+    """Time to open one database connection. Default 10 s: covers a restart of the server nearby."""
+
+    # Worker
+
+    worker_concurrency: Count = 100
+    """Executions one worker process runs at once. Default 100: handlers mostly wait on others; lower it for
+    heavy ones."""
+
+    worker_kinds: Names | None = None
+    """Kinds this worker claims, separated by commas. Unset: every kind registered in its process."""
+
+    claim_batch_limit: Count = 200
+    """Most executions claimed by one statement. Default 200: fills an empty worker at once."""
+
+    heartbeat_interval_seconds: Seconds = 2.0
+    """Time between two signs of life of a worker. Default 2 s: one small update per worker, not per execution."""
+
+    worker_timeout_seconds: Seconds = 10.0
+    """Silence after which a worker counts as dead and its executions are rescued. Default 10 s; at least three
+    heartbeats, so that one lost heartbeat kills nobody."""
+
+    drain_timeout_seconds: Seconds = 30.0
+    """Time a stopping worker gives its running executions to end. Default 30 s: what service managers
+    commonly grant."""
+
+    cancel_grace_seconds: Seconds = 30.0
+    """Time a handler has to react to a cancellation before it is abandoned. Default 30 s."""
+
+    poll_interval_seconds: Seconds = 5.0
+    """Longest time between two looks for work when no wake-up arrives. Default 5 s: wake-ups make it fast, polling
+    makes it certain."""
+
+    notify: bool = True
+    """Wake other processes through PostgreSQL's NOTIFY, gathered on a connection of its own. Default on; off saves a
+    busy database some work and leaves other processes to their poll."""
+
+    loop_lag_warning_seconds: Seconds = 0.5
+    """Delay of the event loop worth a warning: some handler blocks it. Default 0.5 s, a quarter of a heartbeat."""
+
+    memory_limit_mib: Count | None = None
+    """Memory in MiB above which a worker claims nothing new. Unset: no limit; the system's own limits rule."""
+
+    # Executions
+
+    progress_interval_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.25
+    """Shortest time between two recorded progress events of one execution. Default 0.25 s: smooth for the eye, and a
+    tight loop cannot flood the log. 0 records every report."""
+
+    inline_limit_bytes: Annotated[int, Field(ge=1024)] = 262_144
+    """Largest JSON document stored with an execution, in bytes. Default 256 KiB: rows stay cheap to copy
+    and publish."""
+
+    default_schedule_to_start_seconds: Seconds | None = None
+    """Time an execution may wait for a worker when its submitter named none. Unset: as long as it takes."""
+
+    default_start_to_close_seconds: Seconds | None = None
+    """Time an execution may run when its submitter named none. Unset: as long as it takes."""
+
+    tenant_id: Annotated[str, Field(min_length=1, max_length=100)] = "default"
+    """Tenant whose executions this process submits and sees. Default `default`."""
+
+    # Handlers
+
+    handlers: Names = ()
+    """Modules to import for their handlers, separated by commas. Default none: the built-in ones and those that
+    installed packages announce are always there."""
+
+    files_roots: Folders = Field(default_factory=lambda: (Path(),))
+    """Folders below which the built-in file handlers may read, separated as in PATH; symbolic links are resolved.
+    Default: the current folder, and nothing else of the machine."""
+
+    model_timeout_seconds: Seconds = 30.0
+    """Time the model service has to answer one call. Default 30 s."""
+
+    # Doors
+
+    kafka_bootstrap_servers: str | None = None
+    """Kafka brokers, `host:port` separated by commas. Unset: events and commands stay in this process."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address the HTTP server listens on. Default: this machine only."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    """Port the HTTP server listens on. Default 8080; 0 takes a free one."""
+
+    log_level: LogLevel = "INFO"
+    """Least severe log lines to write: DEBUG, INFO, WARNING, ERROR or CRITICAL. Default INFO."""
+
+    log_format: Literal["console", "json"] = "console"
+    """`console` for people, `json` for log collectors: one object per line. Default `console`."""
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Settings from the environment, `overrides` first; raises SettingsError with a line for each bad one."""
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            # Without its cause, whose text would show the values, a password among them.
+            raise SettingsError([_describe(problem) for problem in error.errors(include_url=False)]) from None
+
+    @classmethod
+    def unknown_environment(cls) -> list[UnknownVariable]:
+        """Variables that look like settings and are none: most often a misspelling that changes nothing silently."""
+        known = {_variable(field) for field in cls.model_fields}
+        unknown = sorted(name for name in os.environ if name.startswith(_PREFIX) and name not in known)
+        return [
+            UnknownVariable(name=name, nearest=next(iter(get_close_matches(name, known, n=1)), None))
+            for name in unknown
+        ]
+
+    @model_validator(mode="after")
+    def _check_heartbeat(self) -> Self:
+        if self.worker_timeout_seconds < _HEARTBEATS_BEFORE_DEAD * self.heartbeat_interval_seconds:
+            raise ValueError(
+                f"{_variable('worker_timeout_seconds')} ({self.worker_timeout_seconds:g}) must be at least "
+                f"{_HEARTBEATS_BEFORE_DEAD} times {_variable('heartbeat_interval_seconds')} "
+                f"({self.heartbeat_interval_seconds:g})"
+            )
+        return self
+
+
+def _variable(field: str) -> str:
+    return _PREFIX + field.upper()
+
+
+def _describe(problem: ErrorDetails) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    field = str(problem["loc"][0])
+    if problem["type"] == "extra_forbidden":
+        nearest = next(iter(get_close_matches(field, Settings.model_fields, n=1)), None)
+        return f"{field} is not a setting" + (f"; did you mean {nearest}?" if nearest else "")
+    shown = "" if field == "database_url" or problem["type"] == "value_error" else f" (got {problem['input']!r})"
+    return f"{_variable(field)}: {message[0].lower()}{message[1:]}{shown}"

@@ -1,0 +1,140 @@
+"""`ExecutionStateManager`: carries out commands on executions, and sets off what follows from a change of state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from execution.domain.commands import ChangeState, Command, Create
+from execution.domain.decide import decide
+from execution.domain.evolve import fold
+from execution.domain.execution import Execution
+from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator
+from execution.errors import ExecutionNotFoundError, VersionConflict
+from execution.event_emitter import ExecutionEventEmitter
+from execution.repository.repository import ExecutionRepository
+from execution.repository.wakeups import Topic
+
+CONFLICT_RETRIES = 20
+"""How often a command without an expected version is decided anew when another change gets in first."""
+
+
+class ExecutionStateManager:
+    """The only way from a command to the log, for everybody but the holder of a lease."""
+
+    def __init__(
+        self,
+        repository: ExecutionRepository,
+        event_emitter: ExecutionEventEmitter,
+        *,
+        validator: ExecutionStateTransitionValidator | None = None,
+    ) -> None:
+        self.repository = repository
+        self.event_emitter = event_emitter
+        self._validator = validator or ExecutionStateTransitionValidator()
+        self._wakeups = repository.db.wakeups
+        self._clock = repository.db.clock
+        self.on_change: Callable[[Execution], None] = _nobody
+        """Called with every execution this process has changed, after the change is committed."""
+
+    def validate_transition(self, current_state: ExecutionState, target_state: ExecutionState) -> bool:
+        """May `target_state` follow `current_state`?"""
+        return self._validator.is_valid(current_state, target_state)
+
+    async def change_state(
+        self,
+        execution_id: UUID,
+        target_state: ExecutionState,
+        reason: str | None = None,
+        *,
+        expected_version: int | None = None,
+        actor: str | None = None,
+    ) -> Execution:
+        """Bring an execution into a state, by whichever command leads there; errors as `apply`."""
+        command = ChangeState(target=target_state, reason=reason)
+        return await self.apply(execution_id, command, expected_version=expected_version, actor=actor)
+
+    async def create(self, command: Create, *, actor: str | None = None) -> Execution:
+        """Record a new execution.
+
+        Raises:
+            DuplicateExecutionError: its id exists.
+            DatabaseError: nothing was recorded.
+        """
+        events = decide(None, command, self._clock.now(), actor)
+        execution = await self.repository.append(None, events, fold(events))
+        if execution.state is ExecutionState.PENDING:
+            await self.handle_state_side_effects(execution, ExecutionState.CREATED, ExecutionState.PENDING)
+        return execution
+
+    async def apply(
+        self,
+        execution_id: UUID,
+        command: Command,
+        *,
+        expected_version: int | None = None,
+        actor: str | None = None,
+        tenant_id: str | None = None,
+    ) -> Execution:
+        """Carry out a command: read, decide, append. Returns the execution after it (unchanged if it was so already).
+
+        Without `expected_version` a change that gets in first makes the command be decided anew on what is there now.
+
+        Raises:
+            ExecutionNotFoundError: no such execution.
+            InvalidExecutionStateError: the state machine refuses.
+            VersionConflict: it is not at `expected_version`.
+            DatabaseError: nothing was applied (or, for OutcomeUnknownError, nobody knows).
+        """
+        before = await self.get(execution_id, tenant_id)
+        for _ in range(CONFLICT_RETRIES):
+            if expected_version is not None and before.version != expected_version:
+                raise VersionConflict(execution_id, expected_version)
+            events = decide(before, command, self._clock.now(), actor)
+            if not events:
+                return before
+            try:
+                after = await self.repository.append(before, events, fold(events, before))
+            except VersionConflict:
+                if expected_version is not None:
+                    raise
+                before = await self.get(execution_id, tenant_id)
+                continue
+            await self.handle_state_side_effects(after, before.state, after.state)
+            return after
+        raise VersionConflict(execution_id, before.version)
+
+    async def get(self, execution_id: UUID, tenant_id: str | None = None) -> Execution:
+        """The execution as it is now. With `tenant_id`, another tenant's does not exist.
+
+        Raises:
+            ExecutionNotFoundError: no such execution.
+        """
+        execution = await self.repository.get_by_id(execution_id)
+        if execution is None or tenant_id not in {None, execution.tenant_id}:
+            raise ExecutionNotFoundError(execution_id)
+        return execution
+
+    async def handle_state_side_effects(
+        self, execution: Execution, previous_state: ExecutionState, new_state: ExecutionState
+    ) -> None:
+        """Set off what follows from a committed change: wake those who wait for it.
+
+        All of it is a hint. Whoever misses one finds the change at its next poll, so nothing here can fail the command.
+        """
+        topics = [Topic.LOG]
+        if execution.deadline is not None:
+            topics.append(Topic.DEADLINE)
+        if new_state is ExecutionState.PENDING and previous_state is not ExecutionState.PENDING:
+            topics.append(Topic.WORK)
+        elif execution.is_held or (previous_state in _MAY_BE_HELD and new_state is not previous_state):
+            topics.append(Topic.CONTROL)
+        self._wakeups.signal(*topics)
+        self.on_change(execution)
+
+
+_MAY_BE_HELD = frozenset({ExecutionState.RUNNING, ExecutionState.PAUSED, ExecutionState.CANCELLING})
+
+
+def _nobody(_execution: Execution) -> None:
+    """Nobody watches."""

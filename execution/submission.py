@@ -1,0 +1,99 @@
+"""What a client hands in: checked completely before anything is written."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from execution.domain.commands import Create
+from execution.domain.documents import to_document
+from execution.domain.execution import JsonObject
+from execution.domain.retry import RetryPolicy
+from execution.errors import InvalidDocumentError
+from execution.ids import new_id
+
+_KIND = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
+_TRACEPARENT = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+YEAR_SECONDS = 31_536_000
+
+
+class Submission(BaseModel):
+    """A new execution as its client describes it. Durations are seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    kind: str = Field(description="The handler to run.", examples=["files.inventory"])
+    parameters: dict[str, Any] = Field(default_factory=dict, description="What the handler is given.")
+    id: UUID | None = Field(default=None, description="The execution's id, to make a repeated submission harmless.")
+    agent_id: str | None = Field(default=None, min_length=1, max_length=200)
+    task_id: str | None = Field(default=None, min_length=1, max_length=200)
+    priority: int = Field(default=0, ge=-1000, le=1000, description="Higher runs first.")
+    run_at: datetime | None = Field(default=None, description="Not before this time; with time zone.")
+    retry: RetryPolicy | None = Field(default=None, description="When a failed attempt is repeated; default: never.")
+    schedule_to_start: float | None = Field(default=None, gt=0, le=YEAR_SECONDS, description="Limit of waiting.")
+    start_to_close: float | None = Field(default=None, gt=0, le=YEAR_SECONDS, description="Limit of one attempt.")
+    parent_id: UUID | None = None
+    trace_context: str | None = Field(default=None, pattern=_TRACEPARENT, description="W3C traceparent.")
+    start: bool = Field(default=True, description="False: stay CREATED until a start command.")
+
+    @field_validator("kind")
+    @classmethod
+    def _kind_is_a_name(cls, kind: str) -> str:
+        if not _KIND.fullmatch(kind):
+            raise ValueError("a kind is 1 to 100 letters, digits, dots, dashes or underscores")
+        return kind
+
+    @field_validator("run_at")
+    @classmethod
+    def _time_has_a_zone(cls, run_at: datetime | None) -> datetime | None:
+        if run_at is not None and run_at.tzinfo is None:
+            raise ValueError("run_at needs a time zone, such as a trailing Z")
+        return run_at
+
+    @classmethod
+    def checked(cls, **fields: Any) -> Submission:
+        """A submission from keyword arguments.
+
+        Raises:
+            InvalidDocumentError: it says which field and why.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
+            raise InvalidDocumentError("The submission", "; ".join(problems)) from None
+
+    def to_command(
+        self,
+        tenant_id: str,
+        *,
+        document_limit: int,
+        schedule_to_start: float | None = None,
+        start_to_close: float | None = None,
+    ) -> Create:
+        """The command that records it; the limits are what holds where the client named none.
+
+        Raises:
+            InvalidDocumentError, DocumentTooLargeError: of the parameters.
+        """
+        parameters: JsonObject = to_document(self.parameters, "parameters", document_limit)
+        return Create(
+            id=self.id or new_id(),
+            tenant_id=tenant_id,
+            kind=self.kind,
+            parameters=parameters,
+            agent_id=self.agent_id,
+            task_id=self.task_id,
+            priority=self.priority,
+            run_at=self.run_at,
+            retry_policy=self.retry,
+            schedule_to_start=self.schedule_to_start if self.schedule_to_start is not None else schedule_to_start,
+            start_to_close=self.start_to_close if self.start_to_close is not None else start_to_close,
+            parent_id=self.parent_id,
+            trace_context=self.trace_context,
+            start=self.start,
+        )

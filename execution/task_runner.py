@@ -1,0 +1,199 @@
+"""`ExecutionTaskRunner`: runs a claimed execution in three steps: invoke its handler, classify, persist."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from random import random
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from events.commands import CommandBus, CommandBusError
+from execution.domain.commands import Finish, Release
+from execution.domain.documents import DEFAULT_LIMIT, to_document
+from execution.domain.execution import Execution, JsonObject
+from execution.domain.outcome import Invocation, Outcome, classify
+from execution.errors import DatabaseError, InvalidExecutionStateError, LeaseLost, ModelOrchestrationError
+from execution.handlers import Handler, HandlerRegistry
+from execution.isolation import call_in_process, call_in_thread
+from execution.lease import Lease
+from execution.progress_tracker import ExecutionProgressTracker
+from execution.repository.agents import AgentDirectory
+from execution.repository.repository import ExecutionRepository
+from execution.run import Run, RunContext
+from execution.state_manager import ExecutionStateManager
+
+log = structlog.get_logger(__name__)
+
+MODEL_COMMAND = "model.complete"
+PERSIST_RETRY_SECONDS = 0.5
+
+
+class ExecutionTaskRunner:
+    """Runs executions that this process has claimed."""
+
+    def __init__(
+        self,
+        repository: ExecutionRepository,
+        state_manager: ExecutionStateManager,
+        progress_tracker: ExecutionProgressTracker,
+        command_bus: CommandBus,
+        *,
+        registry: HandlerRegistry | None = None,
+        model_timeout: float = 30.0,
+        document_limit: int = DEFAULT_LIMIT,
+    ) -> None:
+        self.repository = repository
+        self.state_manager = state_manager
+        self.progress_tracker = progress_tracker
+        self.command_bus = command_bus
+        self.registry = registry or HandlerRegistry()
+        self._agents = AgentDirectory(repository.db)
+        self._model_timeout = model_timeout
+        self._to_result: Callable[[Any], JsonObject] = partial(to_document, what="the result", limit=document_limit)
+        self.runs: dict[UUID, Run] = {}
+        """The runs under way in this process."""
+
+    async def execute_task(self, execution: Execution) -> None:
+        """Run a claimed execution to its recorded end. Never raises for what the handler does."""
+        lease = Lease(self.repository, execution, self.state_manager.on_change)
+        run = Run(lease, self.progress_tracker.follow(lease))
+        self.runs[execution.id] = run
+        try:
+            invocation = await self._invoke(run)
+            outcome = classify(invocation, self._to_result)
+            await self._persist(run, outcome)
+        finally:
+            del self.runs[execution.id]
+
+    async def give_back(self, execution: Execution, reason: str) -> None:
+        """Return a claim whose handler was not started, so that another worker can take it at once."""
+        lease = Lease(self.repository, execution, self.state_manager.on_change)
+        try:
+            await lease.apply(Release(reason=reason))
+        except (LeaseLost, InvalidExecutionStateError):
+            log.info("claim.already_gone", execution_id=str(execution.id))
+
+    # The standard task of kind `agent.task`, from the seed's guide: prepare, call the model, process.
+
+    async def execute_standard_task(self, context: RunContext, parameters: JsonObject) -> JsonObject:
+        """Look up the agent, have its model answer, process the answer."""
+        execution = context.execution
+        context.progress(10, "Preparing the input")
+        task_input = await self.prepare_task_input(execution)
+        await context.pause_point()
+        context.progress(30, "Calling the model")
+        response = await self.call_model_service(execution, task_input)
+        context.progress(90, "Processing the results")
+        return self.process_results(response)
+
+    async def prepare_task_input(self, execution: Execution) -> dict[str, Any]:
+        """What the model service is sent: the execution's id, its agent, and its parameters as the input.
+
+        Raises:
+            AgentNotFoundError: the execution names no agent, or one that is not registered.
+        """
+        agent = await self._agents.get(execution.tenant_id, execution.agent_id)
+        return {"execution_id": str(execution.id), "agent": agent.to_json(), "input": execution.parameters}
+
+    async def call_model_service(self, execution: Execution, task_input: dict[str, Any]) -> dict[str, Any]:
+        """The model service's answer, over the command bus.
+
+        Raises:
+            ModelOrchestrationError: no answer in time, nobody to answer, or an error as the answer.
+        """
+        try:
+            return await self.command_bus.request(MODEL_COMMAND, task_input, timeout=self._model_timeout)
+        except CommandBusError as error:
+            raise ModelOrchestrationError(execution.id, str(error)) from error
+
+    def process_results(self, result: dict[str, Any]) -> dict[str, Any]:
+        """The execution's result from a model's answer: its output, and what produced it.
+
+        Raises:
+            ModelOrchestrationError: the answer has no output object.
+        """
+        output = result.get("output")
+        if not isinstance(output, dict):
+            raise ModelOrchestrationError(None, "its answer has no `output` object")
+        return {"output": output, "model": result.get("model"), "usage": result.get("usage", {})}
+
+    # The three steps of a run.
+
+    async def _invoke(self, run: Run) -> Invocation:
+        """Call the handler. Whatever it returns or raises becomes a value; only this step can be stopped."""
+        value, exception = None, None
+        try:
+            handler = self.registry.get(run.execution.kind)
+            parameters = handler.parse(run.execution.parameters)
+            value = await self._call(handler, run, parameters)
+        except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever it raises is its outcome
+            exception = raised
+            self._log_failure(run, raised)
+        finally:
+            run.end()
+        return Invocation(
+            value=value,
+            exception=exception,
+            cancel_requested=run.cancel_requested,
+            timed_out=run.timed_out,
+            # A cancellation that nobody asked for is this process being torn down.
+            draining=run.draining or not run.stop_requested,
+        )
+
+    async def _call(self, handler: Handler, run: Run, parameters: Any) -> Any:
+        run.begin()
+        if handler.isolation == "task":
+            run.stop_handler = _canceller()
+            return await handler.function(RunContext(run), parameters)
+        if handler.isolation == "thread":
+            return await call_in_thread(handler, run, parameters, self.progress_tracker.command)
+        return await call_in_process(handler, run, parameters)
+
+    async def _persist(self, run: Run, outcome: Outcome) -> None:
+        """Record the outcome, with the progress not written yet, in one append.
+
+        It is tried until it is recorded or the lease is gone: a cancellation arriving here, and a database that is
+        away, only make it try again. Each try reads where the last one may have got to, so nothing is written twice.
+        """
+        unwritten = await run.reporter.close() if not run.lease.is_lost else []
+        finish = Finish(outcome=outcome, chance=random())
+        while True:
+            try:
+                await run.lease.apply(*unwritten, finish)
+                return
+            except LeaseLost:
+                log.info("run.lease_lost", execution_id=str(run.execution.id))
+                return
+            except InvalidExecutionStateError:
+                if not unwritten:
+                    raise
+                unwritten = []  # it is being cancelled, which takes no progress any more
+            except asyncio.CancelledError:
+                log.info("run.cancelled_while_persisting", execution_id=str(run.execution.id))
+            except DatabaseError as error:
+                if not error.retriable:
+                    raise
+                log.warning("run.waiting_for_database", execution_id=str(run.execution.id), error=str(error))
+                await asyncio.sleep(PERSIST_RETRY_SECONDS)
+
+    @staticmethod
+    def _log_failure(run: Run, exception: BaseException) -> None:
+        if not run.stop_requested:
+            log.warning(
+                "handler.failed", execution_id=str(run.execution.id), kind=run.execution.kind, exc_info=exception
+            )
+
+
+def _canceller() -> Callable[[], None]:
+    """What cancels the task that calls this."""
+    task = asyncio.current_task()
+
+    def cancel() -> None:
+        if task is not None:
+            task.cancel()
+
+    return cancel

@@ -1,0 +1,107 @@
+"""Puts the parts together: from settings to a running service, everything opened in one order and closed in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from events.bus import EventBus, InProcessEventBus
+from events.commands import CommandBus, InProcessCommandBus
+from execution.builtin import register_builtin_handlers
+from execution.builtin.summarizer import answer_model_request
+from execution.embedded import EmbeddedPostgres
+from execution.handlers import HandlerRegistry
+from execution.repository.agents import Agent, AgentDirectory
+from execution.repository.database import Database
+from execution.repository.schema import migrate
+from execution.service import ExecutionService
+from execution.settings import Settings
+from execution.task_runner import MODEL_COMMAND
+
+EMBEDDED_AGENT = Agent(
+    id="summarizer",
+    model="extractive-summarizer",
+    instructions="Say in a few of its own sentences what the text is about.",
+)
+"""The agent that is there from the start when nothing is configured."""
+
+
+@asynccontextmanager
+async def open_database(settings: Settings, *, bring_up_to_date: bool | None = None) -> AsyncIterator[Database]:
+    """The configured database, or the embedded one where none is configured.
+
+    Args:
+        bring_up_to_date: migrate the schema first; None: only the embedded one, which nobody else looks after.
+
+    Raises:
+        EmbeddedPostgresError: the embedded server does not start.
+        DatabaseUnavailableError, SchemaMismatchError: as `Database.start`.
+    """
+    async with AsyncExitStack() as stack:
+        url = settings.database_url.get_secret_value() if settings.database_url else None
+        if url is None:
+            server = await stack.enter_async_context(EmbeddedPostgres(settings.data_dir))
+            url = server.url
+        if bring_up_to_date or (bring_up_to_date is None and settings.database_url is None):
+            await migrate(url)
+        yield await stack.enter_async_context(
+            Database(
+                url,
+                pool_size=settings.database_pool_size,
+                append_lanes=settings.append_lanes,
+                batch_limit=settings.append_batch_limit,
+                connect_timeout=settings.connect_timeout_seconds,
+                statement_timeout=settings.statement_timeout_seconds,
+                notify=settings.notify,
+            )
+        )
+
+
+@asynccontextmanager
+async def open_service(
+    settings: Settings | None = None,
+    *,
+    registry: HandlerRegistry | None = None,
+    event_bus: EventBus | None = None,
+    command_bus: CommandBus | None = None,
+) -> AsyncIterator[ExecutionService]:
+    """A running service: embedded PostgreSQL if no database is configured, buses inside the process if none is given.
+
+    It runs nothing itself; for that, `service.create_worker().run()`, or a process with `execution worker`.
+
+    Raises:
+        SettingsError: the settings, or a module that `handlers` names, cannot be used.
+        EmbeddedPostgresError, DatabaseUnavailableError, SchemaMismatchError: see `open_database`.
+    """
+    settings = settings or Settings.load()
+    handlers = _handlers(settings, registry)
+    async with open_database(settings) as database:
+        service = ExecutionService(
+            database,
+            event_bus or InProcessEventBus(),
+            command_bus or embedded_command_bus(),
+            settings,
+            registry=handlers,
+        )
+        handlers.register("agent.task", service.task_runner.execute_standard_task)
+        if settings.database_url is None:
+            await AgentDirectory(database).register(EMBEDDED_AGENT)
+        async with service:
+            yield service
+
+
+def embedded_command_bus() -> InProcessCommandBus:
+    """A command bus with the embedded model behind it."""
+    bus = InProcessCommandBus()
+    bus.respond(MODEL_COMMAND, answer_model_request)
+    return bus
+
+
+def _handlers(settings: Settings, own: HandlerRegistry | None) -> HandlerRegistry:
+    """The built-in handlers, those of installed packages and of `EXECUTION_HANDLERS`, and the caller's own."""
+    registry = HandlerRegistry()
+    register_builtin_handlers(registry, settings.files_roots)
+    registry.load(settings.handlers)
+    if own is not None:
+        registry.include(own)
+    return registry

@@ -1,0 +1,275 @@
+"""The worker: claims due executions in batches, runs them, and says that it lives.
+
+    claim ──► task runner ──► ...          one claimer per process, never a query per slot
+    heartbeat                              one row per worker, whatever it runs
+    review                                 what was asked of the running executions meanwhile
+    rescuer, watchdog                      what nobody else sees to
+
+Stopping in order: nothing new is claimed; what runs may end within the drain time; what is left is told to stop, and
+recorded as interrupted; the worker signs off, and whatever it could not settle is rescued by others without delay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from random import uniform
+from uuid import UUID
+
+import structlog
+
+from execution.background_manager import BackgroundTaskManager
+from execution.domain.execution import Execution
+from execution.errors import DatabaseError, ServiceClosedError
+from execution.ids import new_id
+from execution.repository.wakeups import Topic, Wakeups
+from execution.repository.workers import WorkerStore
+from execution.rescuer import Rescuer
+from execution.settings import Settings
+from execution.state_manager import ExecutionStateManager
+from execution.task_runner import ExecutionTaskRunner
+from execution.watchdog import LoopWatchdog
+
+log = structlog.get_logger(__name__)
+
+REVIEW_SECONDS = 1.0
+"""How often running executions are looked after when no wake-up says so earlier."""
+FIRST_POLL_SECONDS = 0.05
+"""The first pause after running out of work; it doubles up to the poll interval."""
+STOP_SECONDS = 5.0
+"""What handlers get to end once the drain time is over and they were told to stop."""
+RETRY_SECONDS = 0.5
+
+
+class Worker:
+    """Runs executions in this process. Start it with `run()`; `stop()` drains it, and may be called at any time."""
+
+    def __init__(
+        self,
+        *,
+        workers: WorkerStore,
+        runner: ExecutionTaskRunner,
+        state_manager: ExecutionStateManager,
+        tasks: BackgroundTaskManager,
+        wakeups: Wakeups,
+        settings: Settings,
+    ) -> None:
+        self.id: UUID = new_id()
+        self._workers = workers
+        self._runner = runner
+        self._state_manager = state_manager
+        self._tasks = tasks
+        self._wakeups = wakeups
+        self._settings = settings
+        self._kinds = self._claimable_kinds()
+        self._work = asyncio.Event()
+        self._control = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self.ready = asyncio.Event()
+        """Set once the worker is registered and claims."""
+        self.watchdog = LoopWatchdog(settings.loop_lag_warning_seconds)
+
+    def stop(self) -> None:
+        """Ask the worker to drain and end; `run()` returns when it has."""
+        self._stopping.set()
+        self._work.set()
+
+    async def run(self) -> None:
+        """Work until `stop()` is called, then drain.
+
+        Raises:
+            DatabaseError: it could not register itself at the start. Later outages are waited out.
+        """
+        await self._register()
+        subscriptions = [
+            self._wakeups.subscribe(Topic.WORK, self._work.set),
+            self._wakeups.subscribe(Topic.CONTROL, self._control.set),
+        ]
+        self._tasks.on_slot_freed = self._work.set
+        rescuer = Rescuer(
+            self._workers, self._state_manager, self._wakeups, poll_interval=self._settings.poll_interval_seconds
+        )
+        loops = {
+            "heartbeat": self._keep_alive(),
+            "review": self._review_runs(),
+            "rescuer": rescuer.run(),
+            "watchdog": self.watchdog.run(),
+        }
+        background = [asyncio.create_task(loop, name=f"worker {name}") for name, loop in loops.items()]
+        claimer = asyncio.create_task(self._claim_until_stopped(), name="worker claimer")
+        try:
+            self.ready.set()
+            await _first_end([claimer, *background])
+            await self._drain()
+        finally:
+            for unsubscribe in subscriptions:
+                unsubscribe()
+            await _cancel([claimer, *background])
+            await self._sign_off()
+
+    # Claiming
+
+    async def _claim_until_stopped(self) -> None:
+        pause = FIRST_POLL_SECONDS
+        while not self._stopping.is_set():
+            self._work.clear()
+            limit = min(self._tasks.free_slots, self._settings.claim_batch_limit)
+            if limit == 0:
+                await _wait(self._work, REVIEW_SECONDS)
+                continue
+            claimed = await self._claim(limit)
+            for execution in claimed:
+                self._start(execution)
+            if claimed:
+                pause = FIRST_POLL_SECONDS
+                await asyncio.sleep(0)
+            else:
+                await self._wait_for_work(pause)
+                pause = min(pause * 2, self._settings.poll_interval_seconds)
+
+    async def _claim(self, limit: int) -> list[Execution]:
+        try:
+            return await self._workers.claim(self.id, self._kinds, limit)
+        except DatabaseError as error:
+            log.warning("worker.claim_failed", worker_id=str(self.id), error=str(error))
+            await self._return_strays()
+            return []
+
+    async def _return_strays(self) -> None:
+        """Give back what a claim may have committed before its answer was lost: held by this worker, not running."""
+        while not self._stopping.is_set():
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                held = await self._workers.held_by(self.id)
+                for execution in held:
+                    if self._tasks.get_task(execution.id) is None:
+                        await self._runner.give_back(execution, "the answer to its claim was lost")
+                return
+            except DatabaseError as error:
+                log.warning("worker.waiting_for_database", worker_id=str(self.id), error=str(error))
+
+    def _start(self, execution: Execution) -> None:
+        if self._stopping.is_set():
+            coroutine = self._runner.give_back(execution, "the worker is stopping")
+        else:
+            coroutine = self._runner.execute_task(execution)
+        try:
+            self._tasks.start_task(execution.id, coroutine)
+        except ServiceClosedError:
+            log.warning("worker.claim_dropped", execution_id=str(execution.id))
+
+    async def _wait_for_work(self, pause: float) -> None:
+        """Until a wake-up, the next due time, or the pause is over, whichever comes first."""
+        longest = pause * uniform(0.8, 1.0)
+        if pause >= self._settings.poll_interval_seconds / 2:
+            # Only when it is about to wait long does it pay to ask when the next one is due.
+            due = await self._seconds_until_due()
+            longest = longest if due is None else min(longest, max(0.001, due))
+        await _wait(self._work, longest)
+
+    async def _seconds_until_due(self) -> float | None:
+        try:
+            return await self._workers.seconds_until_due(list(self._kinds))
+        except DatabaseError:
+            return RETRY_SECONDS
+
+    # Staying alive
+
+    async def _register(self) -> None:
+        await self._workers.register(
+            self.id,
+            list(self._kinds),
+            concurrency=self._settings.worker_concurrency,
+            timeout_seconds=self._settings.worker_timeout_seconds,
+        )
+        log.info("worker.registered", worker_id=str(self.id), kinds=list(self._kinds))
+
+    async def _keep_alive(self) -> None:
+        """Heartbeats at a fixed rate; when the worker finds itself declared dead, it starts over under a new id."""
+        while True:
+            started = time.monotonic()
+            try:
+                answer = await self._workers.heartbeat(self.id)
+                if answer is None:
+                    await self._start_over()
+                else:
+                    self._state_manager.repository.db.clock.synchronize(answer)
+            except DatabaseError as error:
+                log.warning("worker.heartbeat_failed", worker_id=str(self.id), error=str(error))
+            elapsed = time.monotonic() - started
+            await asyncio.sleep(max(0.05, self._settings.heartbeat_interval_seconds - elapsed))
+
+    async def _start_over(self) -> None:
+        log.warning("worker.was_declared_dead", worker_id=str(self.id), running=len(self._runner.runs))
+        for run in list(self._runner.runs.values()):
+            run.lose()
+        self.id = new_id()
+        await self._register()
+
+    # Looking after what runs
+
+    async def _review_runs(self) -> None:
+        while True:
+            await _wait(self._control, REVIEW_SECONDS)
+            self._control.clear()
+            try:
+                await self._review()
+            except DatabaseError as error:
+                log.warning("worker.review_failed", worker_id=str(self.id), error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _review(self) -> None:
+        """Tell every run how its execution stands; give up the slots of runs that were lost and do not end."""
+        runs = dict(self._runner.runs)
+        if not runs:
+            return
+        current = {one.id: one for one in await self._state_manager.repository.get_many(list(runs))}
+        for execution_id, run in runs.items():
+            if run.execution.version <= getattr(current.get(execution_id), "version", run.execution.version):
+                run.observe(current.get(execution_id))
+        for execution_id, run in runs.items():
+            if run.lease.is_lost:
+                self._tasks.clear_task(execution_id)
+
+    # Stopping
+
+    async def _drain(self) -> None:
+        log.info("worker.draining", worker_id=str(self.id), running=len(self._tasks))
+        if not await self._tasks.wait_idle(self._settings.drain_timeout_seconds):
+            for run in list(self._runner.runs.values()):
+                run.drain()
+            await self._tasks.wait_idle(STOP_SECONDS)
+        await self._tasks.stop(STOP_SECONDS)
+
+    async def _sign_off(self) -> None:
+        try:
+            await self._workers.retire(self.id)
+        except (DatabaseError, ServiceClosedError) as error:
+            log.warning("worker.not_signed_off", worker_id=str(self.id), error=str(error))
+
+    def _claimable_kinds(self) -> dict[str, bool]:
+        registry = self._runner.registry
+        kinds = self._settings.worker_kinds or registry.kinds
+        return {kind: registry.get(kind).idempotent for kind in kinds}
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until the event is set, or the time is over."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+async def _first_end(tasks: list[asyncio.Task[None]]) -> None:
+    """Until the first of the tasks ends; an error of it is raised. (Only the claimer ends without one.)"""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,43 @@
+"""Waiting with a deadline: the only place in the tests that polls."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, overload
+
+T = TypeVar("T")
+
+_LOOK_AGAIN_SECONDS = 0.01
+
+
+@overload
+async def eventually(probe: Callable[[], Awaitable[T]], *, within: float, what: str) -> T: ...
+@overload
+async def eventually(probe: Callable[[], T], *, within: float, what: str) -> T: ...
+async def eventually(probe: Callable[[], Any], *, within: float, what: str) -> Any:
+    """The first truthy answer of `probe`; fails with `what` and the last answer after `within` seconds.
+
+    For what has no signal to wait on: other processes, files, rows. Prefer an event where there is one.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        answer = probe()
+        value = await answer if inspect.isawaitable(answer) else answer
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within:g} s: {what} (last answer: {value!r})")
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+
+@asynccontextmanager
+async def no_leaked_tasks() -> AsyncIterator[None]:
+    """Fails when a task that was started inside still exists at the end."""
+    before = asyncio.all_tasks()
+    yield
+    leaked = sorted(task.get_name() for task in asyncio.all_tasks() - before)
+    assert not leaked, f"tasks left behind: {', '.join(leaked)}"
