@@ -7,10 +7,10 @@
 
 A handler takes the context and the parameters: a pydantic model if annotated so (then parameters are validated
 before the execution is accepted), otherwise the JSON object as it came. It returns a JSON object, a pydantic model,
-before the execution is accepted), otherwise the JSON object as it came. It returns a JSON object, a pydantic model,
 None, or a `PartialSuccess`. `async def` handlers share the worker's event loop and must not block it; plain `def`
 handlers run in a thread of their own, or in a process of their own when declared `isolation="process"`, which
 cancellation can kill.
+"""
 
 from __future__ import annotations
 
