@@ -193,7 +193,7 @@ class HandlerRegistry:
         A module registers through a function `register(registry)`.
 
         Raises:
-            SettingsError: a module cannot be imported or has no such function.
+            SettingsError: a module cannot be imported, has no such function, or registers what cannot be registered.
         """
         problems = [problem for module in modules if (problem := self._load_module(module))]
         for entry in entry_points(group=ENTRY_POINT_GROUP):
@@ -202,14 +202,18 @@ class HandlerRegistry:
             raise SettingsError(problems)
 
     def _load_module(self, name: str) -> str | None:
+        named = f"EXECUTION_HANDLERS names {name!r}, which"
         try:
             module = importlib.import_module(name)
-        except ImportError as error:
-            return f"EXECUTION_HANDLERS names {name!r}, which cannot be imported: {error}"
+        except Exception as error:  # noqa: BLE001 - importing runs the module, which may raise anything
+            return f"{named} cannot be imported: {type(error).__name__}: {error}"
         register = getattr(module, "register", None)
         if not callable(register):
-            return f"EXECUTION_HANDLERS names {name!r}, which has no function `register(registry)`"
-        register(self)
+            return f"{named} has no function `register(registry)`"
+        try:
+            register(self)
+        except ValueError as error:
+            return f"{named} cannot be registered: {error}"
         return None
 
 

@@ -17,7 +17,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from execution.child import ChildCall, run_child
+from execution.domain.execution import JsonObject
 from execution.domain.outcome import StopRequested
+from execution.errors import InvalidRequestError
 from execution.handlers import Handler
 from execution.run import Run, ThreadContext
 
@@ -34,7 +36,7 @@ class ChildDiedError(RuntimeError):
 
 
 class ChildError(Exception):
-    """An exception that was raised in a handler's process."""
+    """An exception that was raised in a handler's process, or one in its thread that a future cannot carry."""
 
     def __init__(self, error_type: str, message: str) -> None:
         super().__init__(message)
@@ -60,10 +62,8 @@ async def call_in_thread(handler: Handler, run: Run, parameters: Any, check: Cal
         error: BaseException | None = None
         try:
             value = handler.function(context, parameters)
-        except StopIteration as stop:  # a future cannot carry one
-            error = RuntimeError(f"the handler raised StopIteration: {stop}")
         except BaseException as raised:  # noqa: BLE001 - whatever the handler raises is its outcome, not the thread's
-            error = raised
+            error = _carried(raised)
         with suppress(RuntimeError):  # the loop is closed: the worker has gone, and nobody waits
             loop.call_soon_threadsafe(settle, value, error)
 
@@ -104,6 +104,13 @@ async def call_in_process(handler: Handler, run: Run, parameters: Any) -> Any:
         ours.close()
 
 
+def _carried(raised: BaseException) -> Exception:
+    """What is awaited in place of an exception: SystemExit would end the worker, StopIteration fits into no future."""
+    if isinstance(raised, Exception) and not isinstance(raised, StopIteration):
+        return raised
+    return ChildError(type(raised).__name__, str(raised))
+
+
 class _Conversation:
     """Takes the child's messages from the pipe: progress reports, and at last its value or exception."""
 
@@ -133,14 +140,23 @@ class _Conversation:
             stopped = StopRequested("the handler's process was ended") if self._run.stop_requested else None
             self._done.set_exception(stopped or ChildDiedError(self._process.exitcode))
             return
+        except Exception as error:  # noqa: BLE001 - reading it back runs code of the handler's module
+            self._done.set_exception(ChildError(type(error).__name__, f"the handler's value cannot be read: {error}"))
+            return
         if message == "progress":
-            self._run.reporter.report(*content)
+            self._report(*content)
         elif message == "value":
             self._done.set_result(content[0])
         elif message == "stopped":
             self._done.set_exception(StopRequested("the handler obeyed"))
         else:
             self._done.set_exception(ChildError(*content))
+
+    def _report(self, percentage: float, message: str | None, context: JsonObject | None) -> None:
+        try:
+            self._run.reporter.report(percentage, message, context)
+        except InvalidRequestError as error:  # the child has gone on since; what it reported is still its failure
+            self._done.set_exception(error)
 
 
 def _ask_to_stop(loop: asyncio.AbstractEventLoop, process: multiprocessing.process.BaseProcess) -> None:

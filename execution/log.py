@@ -33,6 +33,16 @@ def configure_logging(level: str = "INFO", form: str = "console", stream: TextIO
     _take_over_libraries(max(number, logging.WARNING), renderer, stream)
 
 
+def hand_to_host() -> None:
+    """Unless the program has configured structlog, give our lines to its `logging`, which decides what is shown."""
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[structlog.contextvars.merge_contextvars, withhold, structlog.stdlib.render_to_log_kwargs],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            logger_factory=structlog.stdlib.LoggerFactory(),
+        )
+
+
 def withhold(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Blank out what must not be logged."""
     for name, value in event.items():

@@ -59,8 +59,14 @@ def describe_entry(item: HistoryItem) -> str:
     return printable(_DESCRIPTIONS[EventType(item.type)](item.data))
 
 
+def describe_actor(item: HistoryItem) -> str:
+    """Who caused an entry; of a worker only the end of its id, which tells workers apart well enough."""
+    name, _, identity = (item.actor or "").partition(":")
+    return printable(f"{name} …{identity[-6:]}" if identity else name)
+
+
 def printable(text: str) -> str:
-    """The text on one line, without characters that could steer a terminal: handlers and clients write what they like."""
+    """The text on one line, without characters that steer a terminal: handlers and clients write what they like."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 

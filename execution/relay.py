@@ -42,7 +42,8 @@ class LogRelay:
         self._position: LogPosition | None = None
 
     async def attach(self) -> None:
-        """Follow the log from here on: what commits after this returns will be published."""
+        """Follow the log from here on: what commits after this returns will be published, and nothing older."""
+        self._position = None
         self._position = await self._log.head()
         self._attached.set()
 
@@ -59,15 +60,19 @@ class LogRelay:
     async def _follow(self) -> None:
         """Publish from the position on until nobody listens any more."""
         while self._is_heard() and self._position is not None:
+            after = self._position
             try:
-                events, position = await self._log.read(self._position)
+                events, position = await self._log.read(after)
             except DatabaseError as error:
                 log.warning("relay.waiting_for_database", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
+            if self._position is not after:
+                continue  # attached anew meanwhile: those who listen now did not ask for what was read
             for logged in events:
                 await self._emitter.emit(logged)
-            self._position = position
+            if self._position is after:
+                self._position = position
             if not events:
                 await self._wait()
         self._attached.clear()

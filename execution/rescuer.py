@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 BATCH = 500
 RUNNING_SLACK_SECONDS = 5.0
 """How long past its time limit a RUNNING execution is left to its worker, which stops the handler itself."""
-FORGET_DEAD_WORKERS_SECONDS = 86_400.0
+FORGET_DEAD_WORKERS_SECONDS = 3_600.0
 RETRY_SECONDS = 1.0
 MIN_PAUSE_SECONDS = 0.01
 ACTOR = "rescuer"

@@ -28,6 +28,7 @@ class Run:
         self.stop_handler: Callable[[], None] | None = None
         """How the running handler is told to stop: a task is cancelled, a child process is signalled, a thread asks."""
         self._resumed = asyncio.Event()
+        """Unset while it is paused at a pause point."""
         self._resumed.set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -78,19 +79,24 @@ class Run:
             self.lose()
         elif current.state is ExecutionState.CANCELLING and not self.cancel_requested:
             self.cancel()
-        elif current.state is ExecutionState.RUNNING and not self._resumed.is_set():
-            self._limit_time()
+        elif current.state is ExecutionState.RUNNING:
             self._resumed.set()
 
     async def pause_point(self) -> None:
         """If a pause was requested, record that it happened, and wait until somebody resumes."""
         if not self.execution.pause_requested:
             return
-        self._resumed.clear()
         after = await self.lease.apply(ReachPausePoint())
         if after.state is ExecutionState.PAUSED:
+            # Not earlier: a review that read RUNNING just before this was written would take it for the resume.
+            self._resumed.clear()
             self._unlimit_time()  # the limit counts running time; it starts anew with the resume
-            await self._resumed.wait()
+            await self.resumed()
+            self._limit_time()
+
+    async def resumed(self) -> None:
+        """Wait until it is no longer paused: resumed, or asked to stop."""
+        await self._resumed.wait()
 
     def _limit_time(self) -> None:
         seconds = self.lease.seconds_left()
@@ -103,6 +109,7 @@ class Run:
             self._timer = None
 
     def _stop(self) -> None:
+        self._resumed.set()
         if self.invoking and self.stop_handler is not None:
             self.stop_handler()
 

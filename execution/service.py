@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 from uuid import UUID
 
@@ -12,14 +12,15 @@ from events.bus import EventBus, InProcessEventBus
 from events.commands import CommandBus
 from execution.background_manager import BackgroundTaskManager
 from execution.domain.commands import Cancel, Command, Finish, Pause, Resume, Retry, Start
+from execution.domain.decide import allowed_commands
 from execution.domain.documents import to_document
-from execution.domain.events import EventType
 from execution.domain.evolve import fold
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.history import HistoryItem, StateHistoryItem
 from execution.domain.outcome import Failed, Outcome, PartiallySucceeded, Succeeded
 from execution.errors import (
     InvalidExecutionStateError,
+    InvalidFilterError,
     UnknownKindError,
     VersionConflict,
     WaitTimeoutError,
@@ -80,13 +81,11 @@ class ExecutionService:
             model_timeout=settings.model_timeout_seconds,
             document_limit=settings.inline_limit_bytes,
         )
-        self.background_tasks = BackgroundTaskManager(
-            max_tasks=settings.worker_concurrency, memory_limit_mib=settings.memory_limit_mib
-        )
+        self.background_tasks = self._new_background_tasks()
         self._db = db
         self._workers = WorkerStore(db)
         self._watcher = LogWatcher(self.repository, poll_interval=settings.poll_interval_seconds)
-        self.state_manager.on_change = self._watcher.noted
+        self.state_manager.listen(self._watcher.noted)
         self._known_kinds: set[str] = set()
         self._stack = AsyncExitStack()
 
@@ -113,6 +112,7 @@ class ExecutionService:
 
     def create_worker(self) -> Worker:
         """A worker that runs executions in this process; start it with its `run()`."""
+        self.background_tasks = self._new_background_tasks()
         return Worker(
             workers=self._workers,
             runner=self.task_runner,
@@ -137,7 +137,7 @@ class ExecutionService:
             DocumentTooLargeError: the parameters exceed the inline bound.
             DuplicateExecutionError: the given id exists.
         """
-        submission = Submission.checked(kind=kind, parameters=dict(parameters or {}), **fields)
+        submission = Submission.checked(kind=kind, parameters={} if parameters is None else parameters, **fields)
         return await self.submit(submission)
 
     async def submit(self, submission: Submission, *, actor: str | None = "client") -> Execution:
@@ -178,6 +178,7 @@ class ExecutionService:
         Raises:
             ExecutionNotFoundError: no such execution.
         """
+        _check_count("limit", limit)
         await self.get_execution(execution_id)
         return await self.repository.get_state_history(execution_id, limit)
 
@@ -189,6 +190,7 @@ class ExecutionService:
         Raises:
             ExecutionNotFoundError: no such execution.
         """
+        _check_count("limit", limit)
         await self.get_execution(execution_id)
         return await self.repository.get_history(execution_id, after_version=after_version, limit=limit)
 
@@ -198,7 +200,9 @@ class ExecutionService:
         Raises:
             ExecutionNotFoundError: no such execution.
             VersionConflict: it has not reached that version.
+            InvalidFilterError: versions count from 1.
         """
+        _check_count("version", version)
         items: list[HistoryItem] = []
         while len(items) < version:
             page = await self.history(execution_id, after_version=len(items))
@@ -218,10 +222,11 @@ class ExecutionService:
         execution = await self.get_execution(execution_id)
         if execution.is_terminal and after_version >= execution.version:
             return
-        async for item in self._watcher.watch(execution_id, after_version):
-            yield item
-            if item.is_final and item.version >= execution.version:
-                return
+        async with aclosing(self._watcher.watch(execution_id, after_version)) as items:
+            async for item in items:
+                yield item
+                if item.is_final and item.version >= execution.version:
+                    return
 
     async def wait(self, execution_id: UUID, timeout: float | None = None) -> Execution:  # noqa: ASYNC109
         """The execution once it has ended.
@@ -232,13 +237,11 @@ class ExecutionService:
         """
         try:
             async with asyncio.timeout(timeout):
-                execution = await self.get_execution(execution_id)
-                while not execution.is_terminal:
-                    async for item in self._watcher.watch(execution_id, execution.version):
-                        if item.type == EventType.COMPLETED:
-                            break
+                with self._watcher.awaiting_end(execution_id) as end:
                     execution = await self.get_execution(execution_id)
-                return execution
+                    while not execution.is_terminal:
+                        execution = await end.next_end() or await self.get_execution(execution_id)
+                    return execution
         except TimeoutError:
             raise WaitTimeoutError(execution_id, timeout or 0.0) from None
 
@@ -317,7 +320,7 @@ class ExecutionService:
             InvalidDocumentError, DocumentTooLargeError: of the result.
         """
         limit = self.settings.inline_limit_bytes
-        document = to_document(dict(result or {}), "the result", limit)
+        document = to_document(dict(result) if isinstance(result, Mapping) else result, "the result", limit)
         problem = to_document(error, "the error", limit) if error else None
         command = Finish(outcome=_outcome(document, problem, partial), by_holder=False)
         return await self._command(execution_id, command, expected_version)
@@ -337,6 +340,7 @@ class ExecutionService:
                 "delete",
                 state=execution.state,
                 version=execution.version,
+                allowed=allowed_commands(execution),
                 why="only an ended execution can be deleted",
             )
         if not await self.repository.delete_execution(execution_id):
@@ -348,6 +352,12 @@ class ExecutionService:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+    def _new_background_tasks(self) -> BackgroundTaskManager:
+        """What runs the tasks of one worker: it is closed for good when that worker stops."""
+        return BackgroundTaskManager(
+            max_tasks=self.settings.worker_concurrency, memory_limit_mib=self.settings.memory_limit_mib
+        )
 
     async def _command(self, execution_id: UUID, command: Command, expected_version: int | None) -> Execution:
         return await self.state_manager.apply(
@@ -366,6 +376,11 @@ class ExecutionService:
             self._known_kinds = await self._workers.offered_kinds()
             if kind not in self._known_kinds:
                 raise UnknownKindError(kind, self._known_kinds | set(self.registry.kinds))
+
+
+def _check_count(name: str, value: int) -> None:
+    if value < 1:
+        raise InvalidFilterError(name, value, "a number from 1")
 
 
 def _outcome(result: JsonObject, error: JsonObject | None, partial: bool) -> Outcome:

@@ -34,8 +34,7 @@ class ExecutionStateManager:
         self._validator = validator or ExecutionStateTransitionValidator()
         self._wakeups = repository.db.wakeups
         self._clock = repository.db.clock
-        self.on_change: Callable[[Execution], None] = _nobody
-        """Called with every execution this process has changed, after the change is committed."""
+        self._listeners: list[Callable[[Execution], None]] = []
 
     def validate_transition(self, current_state: ExecutionState, target_state: ExecutionState) -> bool:
         """May `target_state` follow `current_state`?"""
@@ -63,8 +62,7 @@ class ExecutionStateManager:
         """
         events = decide(None, command, self._clock.now(), actor)
         execution = await self.repository.append(None, events, fold(events))
-        if execution.state is ExecutionState.PENDING:
-            await self.handle_state_side_effects(execution, ExecutionState.CREATED, ExecutionState.PENDING)
+        await self.handle_state_side_effects(execution, ExecutionState.CREATED, execution.state)
         return execution
 
     async def apply(
@@ -130,11 +128,20 @@ class ExecutionStateManager:
         elif execution.is_held or (previous_state in _MAY_BE_HELD and new_state is not previous_state):
             topics.append(Topic.CONTROL)
         self._wakeups.signal(*topics)
-        self.on_change(execution)
+        self.changed(execution)
+
+    def listen(self, listener: Callable[[Execution], None]) -> Callable[[], None]:
+        """Call `listener` with every execution this process has changed, once the change is committed.
+
+        Returns what ends it.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def changed(self, execution: Execution) -> None:
+        """Tell the listeners of a committed change."""
+        for listener in self._listeners:
+            listener(execution)
 
 
 _MAY_BE_HELD = frozenset({ExecutionState.RUNNING, ExecutionState.PAUSED, ExecutionState.CANCELLING})
-
-
-def _nobody(_execution: Execution) -> None:
-    """Nobody watches."""

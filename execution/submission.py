@@ -13,6 +13,7 @@ from execution.domain.commands import Create
 from execution.domain.documents import to_document
 from execution.domain.execution import JsonObject
 from execution.domain.retry import RetryPolicy
+from execution.domain.text import storable
 from execution.errors import InvalidDocumentError
 from execution.ids import new_id
 
@@ -53,6 +54,13 @@ class Submission(BaseModel):
         if run_at is not None and run_at.tzinfo is None:
             raise ValueError("run_at needs a time zone, such as a trailing Z")
         return run_at
+
+    @field_validator("agent_id", "task_id")
+    @classmethod
+    def _name_can_be_stored(cls, name: str | None) -> str | None:
+        if name is not None and storable(name) != name:
+            raise ValueError("it contains a character that cannot be stored")
+        return name
 
     @classmethod
     def checked(cls, **fields: Any) -> Submission:

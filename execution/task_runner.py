@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import random
 from typing import Any
@@ -12,10 +13,11 @@ from uuid import UUID
 import structlog
 
 from events.commands import CommandBus, CommandBusError
-from execution.domain.commands import Finish, Release
+from execution.domain.commands import Finish, Release, ReportProgress
 from execution.domain.documents import DEFAULT_LIMIT, to_document
 from execution.domain.execution import Execution, JsonObject
-from execution.domain.outcome import Invocation, Outcome, classify
+from execution.domain.outcome import Failed, Invocation, Outcome, classify, describe
+from execution.domain.state import ExecutionState
 from execution.errors import DatabaseError, InvalidExecutionStateError, LeaseLost, ModelOrchestrationError
 from execution.handlers import Handler, HandlerRegistry
 from execution.isolation import call_in_process, call_in_thread
@@ -59,7 +61,7 @@ class ExecutionTaskRunner:
 
     async def execute_task(self, execution: Execution) -> None:
         """Run a claimed execution to its recorded end. Never raises for what the handler does."""
-        lease = Lease(self.repository, execution, self.state_manager.on_change)
+        lease = Lease(self.repository, execution, self.state_manager.changed)
         run = Run(lease, self.progress_tracker.follow(lease))
         self.runs[execution.id] = run
         try:
@@ -67,11 +69,13 @@ class ExecutionTaskRunner:
             outcome = classify(invocation, self._to_result)
             await self._persist(run, outcome)
         finally:
-            del self.runs[execution.id]
+            # A run that was given up may end after its execution has been retried here: that run is not this one.
+            if self.runs.get(execution.id) is run:
+                del self.runs[execution.id]
 
     async def give_back(self, execution: Execution, reason: str) -> None:
         """Return a claim whose handler was not started, so that another worker can take it at once."""
-        lease = Lease(self.repository, execution, self.state_manager.on_change)
+        lease = Lease(self.repository, execution, self.state_manager.changed)
         try:
             await lease.apply(Release(reason=reason))
         except (LeaseLost, InvalidExecutionStateError):
@@ -130,7 +134,7 @@ class ExecutionTaskRunner:
             handler = self.registry.get(run.execution.kind)
             parameters = handler.parse(run.execution.parameters)
             value = await self._call(handler, run, parameters)
-        except (Exception, asyncio.CancelledError) as raised:  # noqa: BLE001 - whatever it raises is its outcome
+        except (Exception, asyncio.CancelledError, SystemExit) as raised:  # noqa: BLE001 - all of it is its outcome
             exception = raised
             self._log_failure(run, raised)
         finally:
@@ -159,26 +163,38 @@ class ExecutionTaskRunner:
         It is tried until it is recorded or the lease is gone: a cancellation arriving here, and a database that is
         away, only make it try again. Each try reads where the last one may have got to, so nothing is written twice.
         """
-        unwritten = await run.reporter.close() if not run.lease.is_lost else []
-        finish = Finish(outcome=outcome, chance=random())
-        while True:
+        ending = _Ending(Finish(outcome=outcome, chance=random()))
+        is_settled = False
+        while not is_settled:
             try:
-                await run.lease.apply(*unwritten, finish)
-                return
-            except LeaseLost:
-                log.info("run.lease_lost", execution_id=str(run.execution.id))
-                return
-            except InvalidExecutionStateError:
-                if not unwritten:
-                    raise
-                unwritten = []  # it is being cancelled, which takes no progress any more
+                is_settled = await self._record(run, ending)
             except asyncio.CancelledError:
                 log.info("run.cancelled_while_persisting", execution_id=str(run.execution.id))
-            except DatabaseError as error:
-                if not error.retriable:
-                    raise
-                log.warning("run.waiting_for_database", execution_id=str(run.execution.id), error=str(error))
+
+    async def _record(self, run: Run, ending: _Ending) -> bool:
+        """Try once; False if there is reason to try again."""
+        execution_id = str(run.execution.id)
+        try:
+            if not run.lease.is_lost:
+                ending.unwritten += await run.reporter.close()
+            await run.lease.apply(*ending.unwritten, ending.finish)
+        except LeaseLost:
+            log.info("run.lease_lost", execution_id=execution_id)
+        except InvalidExecutionStateError:
+            if run.execution.state is ExecutionState.PAUSED:
+                await run.resumed()  # the handler left its pause point by itself; its end counts once it may go on
+            elif not ending.unwritten:
+                raise
+            ending.unwritten = []  # it is being cancelled, which takes no progress any more
+            return False
+        except DatabaseError as error:
+            log.warning("run.not_recorded", execution_id=execution_id, error=str(error))
+            if error.retriable:
                 await asyncio.sleep(PERSIST_RETRY_SECONDS)
+            else:
+                ending.simplify(error)
+            return False
+        return True
 
     @staticmethod
     def _log_failure(run: Run, exception: BaseException) -> None:
@@ -186,6 +202,24 @@ class ExecutionTaskRunner:
             log.warning(
                 "handler.failed", execution_id=str(run.execution.id), kind=run.execution.kind, exc_info=exception
             )
+
+
+@dataclass
+class _Ending:
+    """What is to be recorded of a run's end."""
+
+    finish: Finish
+    unwritten: list[ReportProgress] = field(default_factory=list)
+    is_simple: bool = False
+
+    def simplify(self, refusal: DatabaseError) -> None:
+        """Leave out what PostgreSQL may have refused, first the progress, then the outcome: every run has to end."""
+        if self.is_simple:
+            raise refusal
+        if not self.unwritten:
+            self.finish = replace(self.finish, outcome=Failed(error=describe(refusal)))
+            self.is_simple = True
+        self.unwritten = []
 
 
 def _canceller() -> Callable[[], None]:

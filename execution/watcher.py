@@ -7,8 +7,9 @@ anywhere and go on from its last version, in this process or in another one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -37,10 +38,53 @@ class _Watch:
         self.items: asyncio.Queue[HistoryItem | None] = asyncio.Queue()
 
     def offer(self, item: HistoryItem) -> None:
-        """Take an item unless it has it already."""
-        if item.version > self.version:
+        """Take an entry of the log if it is the next one.
+
+        One that lies further ahead comes from a read that was under way for others when this watcher joined: what lies
+        between is brought by the next read.
+        """
+        if item.version == self.version + 1:
             self.version = item.version
             self.items.put_nowait(item)
+
+    def note(self, execution: Execution) -> None:
+        """The execution was written by this process."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self.items.put_nowait(None)
+
+
+class EndWatch(_Watch):
+    """Waits for the end only, and takes it from this process's own write where that is what ended it."""
+
+    def __init__(self, execution_id: UUID) -> None:
+        super().__init__(execution_id, 0)
+        self._ends: asyncio.Queue[Execution | None] = asyncio.Queue()
+
+    async def next_end(self) -> Execution | None:
+        """The execution as it ended; None if it should be read, because another process ended it or reading stops."""
+        return await self._ends.get()
+
+    def offer(self, item: HistoryItem) -> None:
+        """Take the entry that tells the end."""
+        if item.version > self.version:
+            self.version = item.version
+            if item.is_final:
+                self._ends.put_nowait(None)
+
+    def note(self, execution: Execution) -> None:
+        """Take the execution if it has ended."""
+        self.version = max(self.version, execution.version)
+        if execution.is_terminal:
+            self._ends.put_nowait(execution)
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._ends.put_nowait(None)
+
+
+AnyWatch = TypeVar("AnyWatch", bound=_Watch)
 
 
 class LogWatcher:
@@ -52,31 +96,45 @@ class LogWatcher:
         self._watches: dict[UUID, set[_Watch]] = {}
         self._dirty: set[UUID] = set()
         self._all_dirty = False
+        self._next_read_of_all = 0.0
         self._woken = asyncio.Event()
         self._closed = False
 
     def noted(self, execution: Execution) -> None:
         """This process has just written that execution."""
-        if execution.id in self._watches:
+        watches = self._watches.get(execution.id)
+        if watches:
+            for watch in watches:
+                watch.note(execution)
             self._dirty.add(execution.id)
             self._woken.set()
 
-    async def watch(self, execution_id: UUID, after_version: int = 0) -> AsyncIterator[HistoryItem]:
+    async def watch(self, execution_id: UUID, after_version: int = 0) -> AsyncGenerator[HistoryItem, None]:
         """The execution's log after a version, and then whatever is appended, without end.
 
         Raises:
             ServiceClosedError: the service stopped while somebody watched.
         """
-        with self._watching(execution_id, after_version) as watch:
+        with self._watching(_Watch(execution_id, after_version)) as watch:
+            self._dirty.add(execution_id)
+            self._woken.set()
             while True:
                 item = await watch.items.get()
                 if item is None:
                     raise ServiceClosedError("The watcher")
                 yield item
 
+    @contextmanager
+    def awaiting_end(self, execution_id: UUID) -> Iterator[EndWatch]:
+        """What tells the end of an execution. Read the execution inside the block: what ends it later is told."""
+        with self._watching(EndWatch(execution_id)) as watch:
+            yield watch
+
     async def run(self) -> None:
-        """Read for the watchers until cancelled."""
-        unsubscribe = self._repository.db.wakeups.subscribe(Topic.LOG, self._log_grew)
+        """Read for the watchers until cancelled: then they are told. After a fault they wait until it runs again."""
+        self._closed, self._all_dirty = False, True
+        self._woken.set()
+        unsubscribe = self._repository.db.wakeups.subscribe(Topic.LOG, self._log_grew, from_others_only=True)
         try:
             while True:
                 await self._wait()
@@ -86,18 +144,18 @@ class LogWatcher:
                     log.warning("watcher.waiting_for_database", error=str(error))
                     self._all_dirty = True
                     await asyncio.sleep(RETRY_SECONDS)
+        except asyncio.CancelledError:
+            self._close()
+            raise
         finally:
             unsubscribe()
-            self._close()
 
     @contextmanager
-    def _watching(self, execution_id: UUID, after_version: int) -> Iterator[_Watch]:
+    def _watching(self, watch: AnyWatch) -> Iterator[AnyWatch]:
         if self._closed:
             raise ServiceClosedError("The watcher")
-        watch = _Watch(execution_id, after_version)
+        execution_id = watch.execution_id
         self._watches.setdefault(execution_id, set()).add(watch)
-        self._dirty.add(execution_id)
-        self._woken.set()
         try:
             yield watch
         finally:
@@ -119,8 +177,11 @@ class LogWatcher:
         except TimeoutError:
             self._all_dirty = True
         self._woken.clear()
-        if self._all_dirty and not self._dirty:
-            await asyncio.sleep(MIN_INTERVAL)
+        if self._all_dirty:
+            now = asyncio.get_running_loop().time()
+            if not self._dirty and now < self._next_read_of_all:
+                await asyncio.sleep(self._next_read_of_all - now)
+            self._next_read_of_all = now + MIN_INTERVAL
 
     async def _read(self) -> None:
         """Bring every watcher that may have something up to date."""
@@ -141,4 +202,4 @@ class LogWatcher:
         self._closed = True
         for watches in self._watches.values():
             for watch in watches:
-                watch.items.put_nowait(None)
+                watch.close()

@@ -11,6 +11,7 @@ from execution.builtin import register_builtin_handlers
 from execution.builtin.summarizer import answer_model_request
 from execution.embedded import EmbeddedPostgres
 from execution.handlers import HandlerRegistry
+from execution.log import hand_to_host
 from execution.repository.agents import Agent, AgentDirectory
 from execution.repository.database import Database
 from execution.repository.schema import migrate
@@ -73,6 +74,7 @@ async def open_service(
         SettingsError: the settings, or a module that `handlers` names, cannot be used.
         EmbeddedPostgresError, DatabaseUnavailableError, SchemaMismatchError: see `open_database`.
     """
+    hand_to_host()
     settings = settings or Settings.load()
     handlers = _handlers(settings, registry)
     async with open_database(settings) as database:

@@ -36,6 +36,8 @@ REVIEW_SECONDS = 1.0
 """How often running executions are looked after when no wake-up says so earlier."""
 FIRST_POLL_SECONDS = 0.05
 """The first pause after running out of work; it doubles up to the poll interval."""
+GATHER_SECONDS = 0.002
+"""What a claim waits for more free slots while there is a backlog: one claim for many costs less than many claims."""
 STOP_SECONDS = 5.0
 """What handlers get to end once the drain time is over and they were told to stop."""
 RETRY_SECONDS = 0.5
@@ -65,6 +67,8 @@ class Worker:
         self._work = asyncio.Event()
         self._control = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._has_backlog = False
+        """Did the last claim get all it asked for? Then more is waiting, and a free slot is worth a claim."""
         self.ready = asyncio.Event()
         """Set once the worker is registered and claims."""
         self.watchdog = LoopWatchdog(settings.loop_lag_warning_seconds)
@@ -85,7 +89,7 @@ class Worker:
             self._wakeups.subscribe(Topic.WORK, self._work.set),
             self._wakeups.subscribe(Topic.CONTROL, self._control.set),
         ]
-        self._tasks.on_slot_freed = self._work.set
+        self._tasks.on_slot_freed = self._slot_freed
         rescuer = Rescuer(
             self._workers, self._state_manager, self._wakeups, poll_interval=self._settings.poll_interval_seconds
         )
@@ -105,6 +109,7 @@ class Worker:
             for unsubscribe in subscriptions:
                 unsubscribe()
             await _cancel([claimer, *background])
+            await self._tasks.stop(STOP_SECONDS)
             await self._sign_off()
 
     # Claiming
@@ -113,19 +118,32 @@ class Worker:
         pause = FIRST_POLL_SECONDS
         while not self._stopping.is_set():
             self._work.clear()
-            limit = min(self._tasks.free_slots, self._settings.claim_batch_limit)
+            limit = await self._room()
             if limit == 0:
                 await _wait(self._work, REVIEW_SECONDS)
                 continue
             claimed = await self._claim(limit)
             for execution in claimed:
                 self._start(execution)
+                self._state_manager.changed(execution)
+            self._has_backlog = len(claimed) == limit
             if claimed:
+                self._wakeups.signal(Topic.LOG)
                 pause = FIRST_POLL_SECONDS
-                await asyncio.sleep(0)
-            else:
+            if not self._has_backlog:
                 await self._wait_for_work(pause)
                 pause = min(pause * 2, self._settings.poll_interval_seconds)
+
+    async def _room(self) -> int:
+        """How many executions to claim now. With a backlog, slots that come free singly are gathered for a moment."""
+        few = min(self._settings.worker_concurrency, self._settings.claim_batch_limit) // 4
+        if self._has_backlog and self._tasks.free_slots < few:
+            await asyncio.sleep(GATHER_SECONDS)
+        return min(self._tasks.free_slots, self._settings.claim_batch_limit)
+
+    def _slot_freed(self) -> None:
+        if self._has_backlog:
+            self._work.set()
 
     async def _claim(self, limit: int) -> list[Execution]:
         try:
@@ -149,6 +167,7 @@ class Worker:
                 log.warning("worker.waiting_for_database", worker_id=str(self.id), error=str(error))
 
     def _start(self, execution: Execution) -> None:
+        self._give_up_earlier_run(execution)
         if self._stopping.is_set():
             coroutine = self._runner.give_back(execution, "the worker is stopping")
         else:
@@ -157,6 +176,13 @@ class Worker:
             self._tasks.start_task(execution.id, coroutine)
         except ServiceClosedError:
             log.warning("worker.claim_dropped", execution_id=str(execution.id))
+
+    def _give_up_earlier_run(self, execution: Execution) -> None:
+        """Whatever task of it is still here has lost its lease, because this claim raised the epoch."""
+        if self._tasks.get_task(execution.id) is not None:
+            if run := self._runner.runs.get(execution.id):
+                run.lose()
+            self._tasks.clear_task(execution.id)
 
     async def _wait_for_work(self, pause: float) -> None:
         """Until a wake-up, the next due time, or the pause is over, whichever comes first."""
@@ -239,7 +265,6 @@ class Worker:
             for run in list(self._runner.runs.values()):
                 run.drain()
             await self._tasks.wait_idle(STOP_SECONDS)
-        await self._tasks.stop(STOP_SECONDS)
 
     async def _sign_off(self) -> None:
         try:

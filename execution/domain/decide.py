@@ -27,6 +27,7 @@ from execution.domain.execution import Execution, JsonObject
 from execution.domain.outcome import Cancelled, Failed, Interrupted, PartiallySucceeded, Succeeded
 from execution.domain.progress import checked_percentage
 from execution.domain.state import HELD_STATES, ExecutionState, ExecutionStateTransitionValidator
+from execution.domain.text import kept
 from execution.errors import InvalidExecutionStateError
 
 S = ExecutionState
@@ -85,7 +86,7 @@ class _Draft:
     def change(self, new_state: ExecutionState, reason: str | None, **facts: Any) -> None:
         if not _validator.is_valid(self.state, new_state):
             raise _Refused(f"{self.state} may not be followed by {new_state}")
-        data = {"previous_state": self.state.value, "new_state": new_state.value, "reason": reason, **facts}
+        data = {"previous_state": self.state, "new_state": new_state, "reason": kept(reason), **facts}
         self.record(EventType.STATE_CHANGED, data)
         self.state = new_state
 
@@ -96,7 +97,7 @@ class _Draft:
         self.record(
             EventType.COMPLETED,
             {
-                "state": state.value,
+                "state": state,
                 "result": result,
                 "error": error,
                 "started_at": started.isoformat() if started else None,
@@ -138,10 +139,10 @@ def _create(command: Create, now: datetime, actor: str | None) -> list[Event]:
         )
         if value is not None
     }
-    data = {"previous_state": None, "new_state": S.CREATED.value, "reason": None, "submission": submission}
+    data = {"previous_state": None, "new_state": S.CREATED, "reason": None, "submission": submission}
     events = [Event(EventType.STATE_CHANGED, 1, now, data, actor)]
     if command.start:
-        started = {"previous_state": S.CREATED.value, "new_state": S.PENDING.value, "reason": None}
+        started: JsonObject = {"previous_state": S.CREATED, "new_state": S.PENDING, "reason": None}
         if command.schedule_to_start is not None:
             started["deadline"] = _after(run_at, command.schedule_to_start)
         events.append(Event(EventType.STATE_CHANGED, 2, now, started, actor))
@@ -170,7 +171,7 @@ def _cancel(draft: _Draft, command: Cancel) -> None:
 def _pause(draft: _Draft, command: Pause) -> None:
     if draft.state is S.RUNNING:
         if not draft.execution.pause_requested:
-            draft.record(EventType.PAUSE_REQUESTED, {"requested": True, "reason": command.reason})
+            draft.record(EventType.PAUSE_REQUESTED, {"requested": True, "reason": kept(command.reason)})
     elif draft.state is not S.PAUSED:
         draft.change(S.PAUSED, command.reason)
 
@@ -178,7 +179,7 @@ def _pause(draft: _Draft, command: Pause) -> None:
 def _resume(draft: _Draft, command: Resume) -> None:
     execution = draft.execution
     if draft.state is S.RUNNING and execution.pause_requested:
-        draft.record(EventType.PAUSE_REQUESTED, {"requested": False, "reason": command.reason})
+        draft.record(EventType.PAUSE_REQUESTED, {"requested": False, "reason": kept(command.reason)})
     elif draft.state is not S.PAUSED:
         raise _Refused("it is not paused")
     elif execution.is_held:
@@ -201,7 +202,7 @@ def _report_progress(draft: _Draft, command: ReportProgress) -> None:
     reached = {
         # A report that was overtaken by a later one must not turn the bar back.
         "percentage": max(percentage, known.percentage),
-        "message": command.message if command.message is not None else known.message,
+        "message": kept(command.message) if command.message is not None else known.message,
         "context": known.context | command.context if command.context else known.context,
     }
     if reached != {"percentage": known.percentage, "message": known.message, "context": known.context}:

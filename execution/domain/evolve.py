@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from execution.domain.events import Event, EventType
-from execution.domain.execution import Execution, Progress
+from execution.domain.execution import NO_PROGRESS, Execution, Progress
 from execution.domain.retry import RetryPolicy
 from execution.domain.state import TERMINAL_STATES, ExecutionState
 
@@ -34,24 +34,28 @@ _PLAIN_FACTS = ("attempt", "rescues", "lease_epoch", "idempotent", "error")
 
 def _created(event: Event) -> Execution:
     submission = event.data["submission"]
-    return Execution(
-        id=UUID(submission["id"]),
-        tenant_id=submission["tenant_id"],
-        kind=submission["kind"],
-        state=ExecutionState.CREATED,
-        version=event.version,
-        parameters=submission["parameters"],
-        created_at=event.occurred_at,
-        updated_at=event.occurred_at,
-        run_at=_time(submission.get("run_at")) or event.occurred_at,
-        agent_id=submission.get("agent_id"),
-        task_id=submission.get("task_id"),
-        priority=submission.get("priority", 0),
-        retry_policy=RetryPolicy.from_json(policy) if (policy := submission.get("retry_policy")) else None,
-        schedule_to_start=submission.get("schedule_to_start"),
-        start_to_close=submission.get("start_to_close"),
-        parent_id=UUID(parent) if (parent := submission.get("parent_id")) else None,
-        trace_context=submission.get("trace_context"),
+    policy, parent = submission.get("retry_policy"), submission.get("parent_id")
+    return Execution.from_fields(
+        {
+            "id": UUID(submission["id"]),
+            "tenant_id": submission["tenant_id"],
+            "kind": submission["kind"],
+            "state": ExecutionState.CREATED,
+            "version": event.version,
+            "parameters": submission["parameters"],
+            "created_at": event.occurred_at,
+            "updated_at": event.occurred_at,
+            "run_at": _time(submission.get("run_at")) or event.occurred_at,
+            "agent_id": submission.get("agent_id"),
+            "task_id": submission.get("task_id"),
+            "priority": submission.get("priority", 0),
+            "retry_policy": RetryPolicy.from_json(policy) if policy else None,
+            "schedule_to_start": submission.get("schedule_to_start"),
+            "start_to_close": submission.get("start_to_close"),
+            "parent_id": UUID(parent) if parent else None,
+            "trace_context": submission.get("trace_context"),
+            "progress": NO_PROGRESS,
+        }
     )
 
 
@@ -96,7 +100,7 @@ def _pending(execution: Execution, event: Event) -> dict[str, Any]:
         "run_at": _time(event.data.get("run_at")) or execution.run_at,
     }
     if event.data.get("attempt", execution.attempt) != execution.attempt:
-        changes |= {"progress": Progress(), "result": None, "completed_at": None}
+        changes |= {"progress": NO_PROGRESS, "result": None, "completed_at": None}
     return changes
 
 

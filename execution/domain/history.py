@@ -59,13 +59,18 @@ class StateHistoryItem:
     @classmethod
     def from_history(cls, item: HistoryItem) -> StateHistoryItem:
         """The change of state that a `state_changed` entry records."""
-        previous = item.data["previous_state"]
+        return cls.from_event(item.execution_id, item.to_event())
+
+    @classmethod
+    def from_event(cls, execution_id: UUID, event: Event) -> StateHistoryItem:
+        """The same from the event itself."""
+        previous = event.data["previous_state"]
         return cls(
-            execution_id=item.execution_id,
+            execution_id=execution_id,
             previous_state=ExecutionState(previous) if previous else None,
-            new_state=ExecutionState(item.data["new_state"]),
-            reason=item.data.get("reason"),
-            version=item.version,
-            occurred_at=item.occurred_at,
-            actor=item.actor,
+            new_state=ExecutionState(event.data["new_state"]),
+            reason=event.data.get("reason"),
+            version=event.version,
+            occurred_at=event.occurred_at,
+            actor=event.actor,
         )

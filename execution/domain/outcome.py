@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from asyncio import CancelledError
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from execution.domain.execution import JsonObject
+from execution.domain.text import storable
 
 MAX_MESSAGE_LENGTH = 2000
 """Characters of an exception's message that are kept in the log."""
-_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,22 +102,17 @@ def describe(exception: BaseException) -> JsonObject:
     except Exception:  # noqa: BLE001 - a handler's exception class may be broken, and its run still has to end
         message = name
     error_type = getattr(exception, "error_type", None) or name
-    return {"type": _storable(str(error_type)), "message": _storable(message[:MAX_MESSAGE_LENGTH])}
+    return {"type": storable(str(error_type)), "message": storable(message[:MAX_MESSAGE_LENGTH])}
 
 
 def _returned(value: Any, to_document: Callable[[Any], JsonObject]) -> Outcome:
     try:
         if isinstance(value, PartialSuccess):
-            error = {"type": "partial", "message": _storable(value.missing)} if value.missing else None
+            error = {"type": "partial", "message": storable(value.missing)} if value.missing else None
             return PartiallySucceeded(result=to_document(value.result), error=error)
         return Succeeded(result=to_document(value))
     except Exception as unusable:  # noqa: BLE001 - whatever the handler's value raises while serialised is its error
         return Failed(error=describe(unusable))
-
-
-def _storable(text: str) -> str:
-    """The text without what PostgreSQL (NUL) or UTF-8 (surrogates, as in undecodable file names) cannot hold."""
-    return _NOT_STORABLE.sub("\ufffd", text)
 
 
 def _is_stop(exception: BaseException) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from execution.errors import AgentNotFoundError
 from execution.repository.database import Database
+from execution.repository.reading import translating
 from execution.repository.tables import agents
 
 
@@ -37,8 +38,10 @@ class AgentDirectory:
         """Add an agent, or change the one of that id."""
         values = {"model": agent.model, "instructions": agent.instructions}
         statement = insert(agents).values(tenant_id=agent.tenant_id, id=agent.id, **values)
-        async with self._db.engine.begin() as connection:
-            await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "id"], set_=values))
+        upsert = statement.on_conflict_do_update(index_elements=["tenant_id", "id"], set_=values)
+        with translating("Registering an agent"):
+            async with self._db.engine.begin() as connection:
+                await connection.execute(upsert)
 
     async def get(self, tenant_id: str, agent_id: str | None) -> Agent:
         """The agent of that id.
@@ -47,8 +50,9 @@ class AgentDirectory:
             AgentNotFoundError: no id, or nobody of that id.
         """
         query = select(agents).where(agents.c.tenant_id == tenant_id, agents.c.id == agent_id)
-        async with self._db.engine.connect() as connection:
-            row = (await connection.execute(query)).mappings().one_or_none()
+        with translating("Finding an agent"):
+            async with self._db.engine.connect() as connection:
+                row = (await connection.execute(query)).mappings().one_or_none()
         if row is None:
             raise AgentNotFoundError(agent_id)
         return Agent(id=row["id"], model=row["model"], instructions=row["instructions"], tenant_id=row["tenant_id"])

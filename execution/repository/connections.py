@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 
 import asyncpg
@@ -17,6 +16,16 @@ _HOT_PATH_PLANNING = {
     "timezone": "UTC",
 }
 """Planning settings of the connections that run `statements.sql`; the reason stands at the top of that file."""
+
+DRIVER_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # No relative of the two above: a connection that breaks between a query and its return to the pool raises it.
+    asyncpg.InternalClientError,
+)
+"""What the driver raises, whatever went wrong."""
 
 CLOSE_TIMEOUT = 2.0
 """Seconds an orderly close of a connection may take before it is cut."""
@@ -38,8 +47,8 @@ class Connector:
             "application_name": application_name,
         }
 
-    async def connect(self) -> asyncpg.Connection:
-        """A new connection.
+    async def connect(self, **other_settings: str) -> asyncpg.Connection:
+        """A new connection; `other_settings` are server settings that differ from those of the hot statements.
 
         Raises:
             DatabaseUnavailableError: no connection within the connect timeout; the message names the host, no password.
@@ -49,9 +58,9 @@ class Connector:
                 self._url,
                 timeout=self._connect_timeout,
                 command_timeout=self._command_timeout,
-                server_settings=self._server_settings,
+                server_settings=self._server_settings | other_settings,
             )
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             raise unreachable(error) from error
 
     async def create_pool(self, size: int) -> asyncpg.Pool:
@@ -70,14 +79,14 @@ class Connector:
         )
         try:
             await pool
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             pool.terminate()
             raise unreachable(error) from error
         return pool
 
     async def discard(self, connection: asyncpg.Connection) -> None:
         """Close a connection in whatever condition it is."""
-        with suppress(OSError, asyncio.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*DRIVER_ERRORS):
             await connection.close(timeout=CLOSE_TIMEOUT)
         connection.terminate()
 

@@ -80,7 +80,7 @@ class Database:
             await check_schema(self._pool)
             self.clock.synchronize(await self._pool.fetchval("SELECT clock_timestamp()"))
             self._engine = create_async_engine(
-                "postgresql+asyncpg://", async_creator=self._connector.connect, pool_size=2, max_overflow=2
+                "postgresql+asyncpg://", async_creator=self._connect_for_lists, pool_size=2, max_overflow=2
             )
             stack.push_async_callback(self._close_engine)
             stack.push_async_callback(self.wakeups.stop)
@@ -99,6 +99,11 @@ class Database:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+    async def _connect_for_lists(self) -> asyncpg.Connection:
+        # Which index a list wants depends on the values: a generic plan cannot use executions_list_state, because a
+        # parameter proves nothing about its predicate, and seeks a small tenant's rows among all of a large one's.
+        return await self._connector.connect(plan_cache_mode="force_custom_plan")
 
     async def _close_pool(self) -> None:
         pool, self._pool = self._pool, None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import Select, and_, func, select, text
+from sqlalchemy import ColumnElement, Integer, Select, and_, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from execution.domain.state import ExecutionState
@@ -79,58 +80,68 @@ class Diagnosis:
 
     async def server(self) -> ServerFacts:
         """The server and the size of the database."""
+        version = func.current_setting("server_version_num").cast(Integer)
         [row] = await self._read(
             select(
                 func.clock_timestamp().label("now"),
-                (text("current_setting('server_version_num')::int / 10000 AS major_version")),
+                version.label("version"),
                 func.pg_database_size(func.current_database()).label("database_bytes"),
             )
         )
-        return ServerFacts(**row)
+        return ServerFacts(now=row["now"], major_version=row["version"] // 10_000, database_bytes=row["database_bytes"])
 
     async def workers(self) -> list[WorkerFacts]:
         """Every registered worker, the living ones first."""
-        column = workers.c
-        silent = func.extract("epoch", func.clock_timestamp() - column.heartbeat_at)
-        held = select(func.count()).where(executions.c.worker_id == column.id).scalar_subquery()
-        query = select(
-            column.id,
-            column.host,
-            column.pid,
-            column.kinds,
-            column.concurrency,
-            and_(column.dead_at.is_(None), silent <= column.timeout_seconds).label("alive"),
-            silent.label("silent_seconds"),
-            held.label("held"),
-        )
-        rows = await self._read(query.order_by(text("alive DESC"), column.id))
-        return [WorkerFacts(**_plain(row) | {"kinds": tuple(row["kinds"])}) for row in rows]
+        held = select(func.count()).where(executions.c.worker_id == workers.c.id).scalar_subquery()
+        query = select(workers, _ALIVE.label("alive"), _SILENT.label("silent_seconds"), held.label("held"))
+        rows = await self._read(query.order_by(_ALIVE.desc(), workers.c.id))
+        return [
+            WorkerFacts(
+                id=row["id"],
+                host=row["host"],
+                pid=row["pid"],
+                kinds=tuple(row["kinds"]),
+                concurrency=row["concurrency"],
+                alive=row["alive"],
+                silent_seconds=float(row["silent_seconds"]),
+                held=row["held"],
+            )
+            for row in rows
+        ]
 
     async def backlog(self) -> list[KindBacklog]:
         """What waits, by kind, of every tenant. Index: executions_claim."""
-        column = executions.c
-        age = func.extract("epoch", func.clock_timestamp() - func.min(column.run_at))
-        query = (
-            select(column.kind, func.count().label("pending"), age.label("oldest_seconds"))
-            .where(column.state == ExecutionState.PENDING)
-            .group_by(column.kind)
-            .order_by(column.kind)
-        )
-        return [_backlog(row) for row in await self._read(query)]
+        kind, age = executions.c.kind, _seconds_since(func.min(executions.c.run_at))
+        waiting = select(kind, func.count().label("pending"), age.label("age"))
+        waiting = waiting.where(executions.c.state == ExecutionState.PENDING.value)
+        rows = await self._read(waiting.group_by(kind).order_by(kind))
+        return [
+            KindBacklog(
+                kind=row["kind"], pending=row["pending"], oldest_seconds=float(row["age"]) if row["age"] >= 0 else None
+            )
+            for row in rows
+        ]
 
     async def orphans(self) -> int:
         """How many executions are held by workers that do not live. Index: executions_held."""
-        silent = func.extract("epoch", func.clock_timestamp() - workers.c.heartbeat_at)
-        alive = select(workers.c.id).where(workers.c.dead_at.is_(None), silent <= workers.c.timeout_seconds)
-        held = executions.c.worker_id
+        living = select(workers.c.id).where(_ALIVE)
+        holder = executions.c.worker_id
         [row] = await self._read(
-            select(func.count().label("orphans")).where(held.is_not(None), held.not_in(alive))
+            select(func.count().label("orphans")).where(holder.is_not(None), holder.not_in(living))
         )
         return int(row["orphans"])
 
-    async def _read(self, query: Select[tuple[object, ...]]) -> list[dict[str, object]]:
+    async def _read(self, query: Select[Any]) -> list[dict[str, Any]]:
         try:
             async with self._db.engine.connect() as connection:
                 return [dict(row) for row in (await connection.execute(query)).mappings()]
         except SQLAlchemyError as error:
             raise translated("The diagnosis", error) from error
+
+
+def _seconds_since(moment: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.extract("epoch", func.clock_timestamp() - moment)
+
+
+_SILENT = _seconds_since(workers.c.heartbeat_at)
+_ALIVE = and_(workers.c.dead_at.is_(None), workers.c.timeout_seconds >= _SILENT)

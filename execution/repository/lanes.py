@@ -16,7 +16,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -47,7 +47,7 @@ _RECONNECT_DELAYS = (0.0, 0.05, 0.1, 0.2, 0.5)
 
 @dataclass(slots=True, eq=False)
 class Append:
-    """One decision to be written: its events, and the execution after them.
+    """One decision to be written: its events (with time and actor in common), and the execution after them.
 
     `lease_epoch` is given for a worker's write only, and is that of its claim. `give_up_at` is on the monotonic clock.
     """
@@ -58,7 +58,8 @@ class Append:
     lease_epoch: int | None
     give_up_at: float
     done: asyncio.Future[None]
-    command_id: UUID = field(default_factory=new_id)
+    command_id: UUID | None = None
+    """What identifies the write in the log; without one of the caller's, that of the batch it is first sent with."""
     sent: bool = False
     resent: bool = False
 
@@ -218,8 +219,10 @@ class _Lane:
         connection = self._connection
         if connection is None or connection.is_closed():
             raise ConnectionError("not connected")
+        batch_id = new_id()
         for append in batch:
             append.sent = True
+            append.command_id = append.command_id or batch_id
         rows = await connection.fetch(self._statement, *self._arguments(batch))
         written = {row["id"] for row in rows}
         doubtful = [append for append in batch if append.resent and append.execution.id not in written]
@@ -229,20 +232,19 @@ class _Lane:
         for append in batch:
             if append.execution.id in written:
                 append.confirm()
-                self._refuse_overtaken(append)
             else:
                 append.refuse()
+        if self._queue:
+            self._refuse_overtaken(
+                {one.execution.id: one.execution.version for one in batch if one.execution.id in written}
+            )
 
-    def _refuse_overtaken(self, winner: Append) -> None:
-        """Answer queued appends that expected the version the winner has just replaced, without asking PostgreSQL."""
-        if any(one.execution.id == winner.execution.id for one in self._queue):
-            version = winner.execution.version
-            losers = [
-                one for one in self._queue if one.execution.id == winner.execution.id and one.expected_version < version
-            ]
-            for loser in losers:
-                self._queue.remove(loser)
-                loser.refuse()
+    def _refuse_overtaken(self, versions: dict[UUID, int]) -> None:
+        """Answer queued appends that expected a version just replaced, without asking PostgreSQL."""
+        losers = [one for one in self._queue if one.expected_version < versions.get(one.execution.id, 0)]
+        for loser in losers:
+            self._queue.remove(loser)
+            loser.refuse()
 
     async def _after_error(self, batch: list[Append], error: Exception) -> list[Append]:
         """What is left to write after an error."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,11 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from execution.domain.execution import Execution
 from execution.domain.state import ExecutionState
 from execution.errors import InvalidFilterError
+from execution.repository.reading import translating
 from execution.repository.records import execution_from_row
 from execution.repository.tables import executions
 
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 50
+MAX_PAGE = 1_000_000_000
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 _HEAVY = {"parameters", "result", "progress_context"}
 """Columns a list leaves out: a page of large documents helps nobody."""
 
@@ -40,19 +44,14 @@ class ExecutionFilters:
         """The filters of a mapping of names to values; None values do not count.
 
         Raises:
-            InvalidFilterError: an unknown name, an unknown state, a time without zone.
+            InvalidFilterError: an unknown name, an unknown state, a time without zone, a text that cannot be stored.
         """
         values = {name: value for name, value in filters.items() if value is not None}
         unknown = values.keys() - cls.__dataclass_fields__.keys()
         if unknown:
             name = min(unknown)
             raise InvalidFilterError(name, values[name], f"one of {', '.join(cls.__dataclass_fields__)}")
-        if "state" in values:
-            values["state"] = _state(values["state"])
-        for name in ("created_after", "created_before"):
-            if name in values:
-                values[name] = _time(name, values[name])
-        return cls(**values)
+        return cls(**{name: _PARSERS[name](name, value) for name, value in values.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +72,8 @@ class Page:
         if unknown:
             raise InvalidFilterError(min(unknown), pagination[min(unknown)], "page and page_size")
         page, size = pagination.get("page", 1), pagination.get("page_size", DEFAULT_PAGE_SIZE)
-        if not isinstance(page, int) or page < 1:
-            raise InvalidFilterError("page", page, "a whole number from 1")
+        if not isinstance(page, int) or not 1 <= page <= MAX_PAGE:
+            raise InvalidFilterError("page", page, f"a whole number from 1 to {MAX_PAGE}")
         check_limit("page_size", size)
         return cls(page=page, page_size=size)
 
@@ -86,9 +85,10 @@ async def list_page(
     query = _matching(_columns(), tenant_id, filters).order_by(executions.c.id.desc())
     query = query.limit(page.page_size).offset((page.page - 1) * page.page_size)
     count = _matching(select(func.count()), tenant_id, filters)
-    async with engine.connect() as connection:
-        rows = (await connection.execute(query)).mappings().all()
-        total = (await connection.execute(count)).scalar_one()
+    with translating("Listing executions"):
+        async with engine.connect() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+            total = (await connection.execute(count)).scalar_one()
     return [_light_execution(row) for row in rows], total
 
 
@@ -100,8 +100,9 @@ async def list_after(
     query = _matching(_columns(), tenant_id, filters)
     if before_id is not None:
         query = query.where(executions.c.id < before_id)
-    async with engine.connect() as connection:
-        rows = (await connection.execute(query.order_by(executions.c.id.desc()).limit(limit))).mappings().all()
+    with translating("Listing executions"):
+        async with engine.connect() as connection:
+            rows = (await connection.execute(query.order_by(executions.c.id.desc()).limit(limit))).mappings().all()
     return [_light_execution(row) for row in rows]
 
 
@@ -132,11 +133,24 @@ def _light_execution(row: Mapping[str, Any]) -> Execution:
     return execution_from_row(dict(row) | {"parameters": "{}"})
 
 
-def _state(value: object) -> ExecutionState:
+def _state(name: str, value: object) -> ExecutionState:
     try:
         return ExecutionState(str(value).upper())
     except ValueError:
-        raise InvalidFilterError("state", value, f"one of {', '.join(ExecutionState)}") from None
+        raise InvalidFilterError(name, value, f"one of {', '.join(ExecutionState)}") from None
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, str) and not _NOT_STORABLE.search(value):
+        return value
+    raise InvalidFilterError(name, value, "a text")
+
+
+def _uuid(name: str, value: object) -> UUID:
+    try:
+        return value if isinstance(value, UUID) else UUID(str(value))
+    except ValueError:
+        raise InvalidFilterError(name, value, "a UUID") from None
 
 
 def _time(name: str, value: object) -> datetime:
@@ -148,3 +162,14 @@ def _time(name: str, value: object) -> datetime:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidFilterError(name, value, "a time with a time zone")
     return value
+
+
+_PARSERS: dict[str, Callable[[str, object], Any]] = {
+    "state": _state,
+    "kind": _text,
+    "agent_id": _text,
+    "task_id": _text,
+    "parent_id": _uuid,
+    "created_after": _time,
+    "created_before": _time,
+}

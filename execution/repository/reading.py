@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
+from sqlalchemy.exc import DBAPIError
 
 from execution.errors import DatabaseError, DatabaseUnavailableError
-from execution.repository.connections import is_connection_lost
+from execution.repository.connections import DRIVER_ERRORS, is_connection_lost
 from execution.repository.database import Database
 from execution.repository.statements import statement
 
@@ -21,7 +24,7 @@ async def fetch(db: Database, name: str, *arguments: Any) -> list[asyncpg.Record
     """
     try:
         rows: list[asyncpg.Record] = await db.pool.fetch(statement(name), *arguments)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         raise translated(f"Statement {name!r}", error) from error
     return rows
 
@@ -30,6 +33,16 @@ async def fetch_row(db: Database, name: str, *arguments: Any) -> asyncpg.Record 
     """The first row of a named statement, or None; errors as `fetch`."""
     rows = await fetch(db, name, *arguments)
     return rows[0] if rows else None
+
+
+@contextmanager
+def translating(what: str) -> Iterator[None]:
+    """Our errors for those of the driver that SQLAlchemy has wrapped."""
+    try:
+        yield
+    except DBAPIError as error:
+        driver_error = error.orig and error.orig.__cause__
+        raise translated(what, driver_error if isinstance(driver_error, Exception) else error) from error
 
 
 def translated(what: str, error: Exception) -> DatabaseError:

@@ -9,14 +9,12 @@ import asyncpg
 import orjson
 
 from execution.domain.events import Event, EventType
-from execution.domain.execution import Execution, Progress
+from execution.domain.execution import NO_PROGRESS, Execution, Progress
 from execution.domain.history import HistoryItem
 from execution.domain.retry import RetryPolicy
 from execution.domain.state import ExecutionState
 
 Row = Mapping[str, Any] | asyncpg.Record
-
-_NO_PROGRESS = Progress()
 
 
 def execution_from_row(row: Row) -> Execution:
@@ -28,7 +26,7 @@ def execution_from_row(row: Row) -> Execution:
     values["progress"] = (
         Progress(percentage=percentage, message=message, context=from_json(context) or {})
         if percentage or message is not None or context
-        else _NO_PROGRESS
+        else NO_PROGRESS
     )
     values["state"] = ExecutionState(values["state"])
     values["parameters"] = from_json(values["parameters"])

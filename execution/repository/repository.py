@@ -8,15 +8,15 @@ from typing import Any
 from uuid import UUID
 
 from execution.domain.commands import ChangeState, Command, Finish, ReportProgress
-from execution.domain.decide import decide
+from execution.domain.decide import allowed_commands, decide
 from execution.domain.documents import to_document
-from execution.domain.events import Event
+from execution.domain.events import Event, EventType
 from execution.domain.evolve import fold
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.history import HistoryItem, StateHistoryItem
 from execution.domain.outcome import Failed, Succeeded
 from execution.domain.state import ExecutionState
-from execution.errors import ExecutionNotFoundError, VersionConflict
+from execution.errors import ExecutionNotFoundError, InvalidExecutionStateError, VersionConflict
 from execution.repository.database import Database
 from execution.repository.listing import ExecutionFilters, Page, list_after, list_page
 from execution.repository.reading import fetch, fetch_row
@@ -125,7 +125,7 @@ class ExecutionRepository:
         Raises:
             ExecutionNotFoundError: no such execution.
             VersionConflict: it is not in `previous_state`, or not at `version - 1` where a version is given.
-            InvalidExecutionStateError: the transition is not allowed.
+            InvalidExecutionStateError: the transition is not allowed, or cannot be made at once.
         """
         before = await self.get_by_id(history_item.execution_id)
         if before is None:
@@ -135,9 +135,19 @@ class ExecutionRepository:
             raise VersionConflict(before.id, expected - 1)
         command = ChangeState(target=history_item.new_state, reason=history_item.reason)
         events = decide(before, command, self.db.clock.now(), history_item.actor)
+        changes = [event for event in events if event.type is EventType.STATE_CHANGED]
+        if not changes or changes[-1].data["new_state"] != history_item.new_state:
+            # A pause that is only requested, a resume that leads elsewhere: not the change to be recorded.
+            raise InvalidExecutionStateError(
+                before.id,
+                command.name,
+                state=before.state,
+                version=before.version,
+                allowed=allowed_commands(before),
+                why=f"it would not be {history_item.new_state} at once",
+            )
         await self.append(before, events)
-        latest = await self.get_state_history(before.id, limit=1)
-        return latest[0]
+        return StateHistoryItem.from_event(before.id, changes[-1])
 
     async def get_state_history(self, execution_id: UUID, limit: int = 10) -> list[StateHistoryItem]:
         """The latest changes of state, newest first; empty if it does not exist."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from importlib.resources import as_file, files
 
 import asyncpg
@@ -13,7 +14,10 @@ from alembic.script import ScriptDirectory
 from execution.errors import DatabaseError, SchemaMismatchError
 from execution.repository.connections import is_connection_lost, unreachable
 
-_MIGRATE = "Run `execution migrate`."
+_MIGRATE = "Run `execution migrate`"
+
+_alembic = threading.Lock()
+"""Alembic keeps the migration that runs in module globals: two threads at once would mix theirs up."""
 
 
 async def migrate(url: str, revision: str = "head") -> str:
@@ -46,7 +50,7 @@ async def check_schema(pool: asyncpg.Pool) -> None:
         raise SchemaMismatchError(None, expected, _MIGRATE) from None
     if found != expected:
         known = {script.revision for script in _scripts().walk_revisions()}
-        advice = _MIGRATE if found in known else "It was made by a newer release: upgrade this program."
+        advice = _MIGRATE if found is None or found in known else "It was made by a newer release: upgrade this program"
         raise SchemaMismatchError(found, expected, advice)
 
 
@@ -61,7 +65,7 @@ def _scripts() -> ScriptDirectory:
 
 
 def _upgrade(url: str, revision: str) -> None:
-    with as_file(files("migrations")) as location:
+    with _alembic, as_file(files("migrations")) as location:
         config = Config()
         config.set_main_option("script_location", str(location))
         config.attributes["url"] = url

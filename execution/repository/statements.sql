@@ -7,15 +7,17 @@
 -- name: create_executions
 -- Insert new executions with their first events. Executions whose id exists are left alone and not returned.
 -- Index: executions_pkey. Without ON CONFLICT one repeated id would fail the whole batch.
+-- `events` is an array of [type, data]; their versions count up from 1. A column that is null for the whole batch comes as
+-- a null array, which unnest pads.
 WITH item AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::smallint[], $7::text[], $8::text[], $9::uuid[],
         $10::text[], $11::jsonb[], $12::jsonb[], $13::float8[], $14::float8[], $15::timestamptz[], $16::timestamptz[],
-        $17::timestamptz[]
+        $17::timestamptz[], $18::uuid[], $19::text[], $20::jsonb[]
     ) AS t (
         id, tenant_id, kind, state, version, priority, agent_id, task_id, parent_id,
         trace_context, parameters, retry_policy, schedule_to_start, start_to_close, deadline, run_at,
-        created_at
+        created_at, command_id, actor, events
     )
 ), inserted AS (
     INSERT INTO executions (
@@ -23,15 +25,19 @@ WITH item AS (
         trace_context, parameters, retry_policy, schedule_to_start, start_to_close, deadline, run_at,
         created_at, updated_at, lease_epoch, attempt, rescues, idempotent, pause_requested, progress_percentage
     )
-    SELECT item.*, created_at, 0, 1, 0, false, false, 0 FROM item
+    SELECT
+        id, tenant_id, kind, state, version, priority, agent_id, task_id, parent_id,
+        trace_context, parameters, retry_policy, schedule_to_start, start_to_close, deadline, run_at,
+        created_at, created_at, 0, 1, 0, false, false, 0
+    FROM item
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, tenant_id
+    RETURNING id
 ), logged AS (
-    INSERT INTO execution_events (execution_id, version, type, occurred_at, actor, command_id, data, tenant_id)
-    SELECT event.*, inserted.tenant_id
-    FROM unnest($18::uuid[], $19::int[], $20::text[], $21::timestamptz[], $22::text[], $23::uuid[], $24::jsonb[])
-        AS event (execution_id, version, type, occurred_at, actor, command_id, data)
-    JOIN inserted ON inserted.id = event.execution_id
+    INSERT INTO execution_events (execution_id, version, type, occurred_at, tenant_id, actor, command_id, data)
+    SELECT item.id, event.number, event.value ->> 0, item.created_at, item.tenant_id, item.actor, item.command_id,
+        event.value -> 1
+    FROM inserted JOIN item USING (id)
+    CROSS JOIN LATERAL jsonb_array_elements(item.events) WITH ORDINALITY AS event (value, number)
 )
 SELECT id FROM inserted;
 
@@ -39,16 +45,17 @@ SELECT id FROM inserted;
 -- Append events to existing executions and move their rows to the state after them, where the row still has the version
 -- the decision was made on and, for a worker's write, the lease epoch of its claim. Rows not returned were not written.
 -- Index: executions_pkey. Without the version guard two decisions on one state would both stand; without the epoch guard
--- a worker that was declared dead could re-read the version and write on.
+-- a worker that was declared dead could re-read the version and write on. `events` as above, from expected_version + 1 on.
 WITH item AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::int[], $3::int[], $4::text[], $5::int[], $6::int[], $7::uuid[], $8::int[], $9::int[],
         $10::boolean[], $11::boolean[], $12::jsonb[], $13::jsonb[], $14::float8[], $15::text[], $16::jsonb[],
-        $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::timestamptz[], $21::timestamptz[]
+        $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::timestamptz[], $21::timestamptz[],
+        $22::uuid[], $23::text[], $24::jsonb[]
     ) AS t (
         id, expected_version, expected_epoch, state, version, lease_epoch, worker_id, attempt, rescues,
         idempotent, pause_requested, result, error, progress_percentage, progress_message, progress_context,
-        deadline, run_at, updated_at, started_at, completed_at
+        deadline, run_at, updated_at, started_at, completed_at, command_id, actor, events
     )
 ), updated AS (
     UPDATE executions AS e SET
@@ -62,13 +69,13 @@ WITH item AS (
     WHERE e.id = item.id
       AND e.version = item.expected_version
       AND (item.expected_epoch IS NULL OR e.lease_epoch = item.expected_epoch)
-    RETURNING e.id, e.tenant_id
+    RETURNING e.id, e.tenant_id, e.updated_at, item.expected_version, item.command_id, item.actor, item.events
 ), logged AS (
-    INSERT INTO execution_events (execution_id, version, type, occurred_at, actor, command_id, data, tenant_id)
-    SELECT event.*, updated.tenant_id
-    FROM unnest($22::uuid[], $23::int[], $24::text[], $25::timestamptz[], $26::text[], $27::uuid[], $28::jsonb[])
-        AS event (execution_id, version, type, occurred_at, actor, command_id, data)
-    JOIN updated ON updated.id = event.execution_id
+    INSERT INTO execution_events (execution_id, version, type, occurred_at, tenant_id, actor, command_id, data)
+    SELECT updated.id, updated.expected_version + event.number, event.value ->> 0, updated.updated_at,
+        updated.tenant_id, updated.actor, updated.command_id, event.value -> 1
+    FROM updated
+    CROSS JOIN LATERAL jsonb_array_elements(updated.events) WITH ORDINALITY AS event (value, number)
 )
 SELECT id FROM updated;
 
@@ -84,18 +91,17 @@ JOIN execution_events AS event USING (execution_id, version);
 -- event and raises the lease epoch in the same statement. $2: which kinds are idempotent, in the order of $1.
 -- Index: executions_claim. `level` walks the distinct priorities of each kind by index, because a range over run_at is
 -- only a range within one (kind, priority): without it, executions scheduled for later are scanned by every claim.
--- The KEY SHARE lock makes the burial of this worker wait for the claim, or the claim see the burial: without it, a claim
--- could slip in behind the rescue of everything the worker held.
-WITH RECURSIVE alive AS MATERIALIZED (
-    SELECT id FROM workers WHERE id = $3 AND dead_at IS NULL FOR KEY SHARE
-), kind AS (
+-- The update goes by an array, not by a join: for a join, the generic plan expects thousands of rows and hashes the table.
+-- A worker that was declared dead gets nothing. A claim that commits while its worker is being buried is rescued like the
+-- rest of what it holds, because the row of a dead worker stays until it has long held nothing.
+WITH RECURSIVE kind AS (
     SELECT * FROM unnest($1::text[], $2::boolean[]) AS t (name, idempotent)
 ), level AS (
     SELECT kind.name, (
         SELECT e.priority FROM executions AS e WHERE e.kind = kind.name AND e.state = 'PENDING'
         ORDER BY e.priority DESC LIMIT 1
     ) AS priority
-    FROM kind WHERE EXISTS (SELECT FROM alive)
+    FROM kind WHERE EXISTS (SELECT FROM workers WHERE id = $3 AND dead_at IS NULL)
     UNION ALL
     SELECT level.name, (
         SELECT e.priority FROM executions AS e
@@ -120,7 +126,7 @@ WITH RECURSIVE alive AS MATERIALIZED (
         idempotent = (SELECT kind.idempotent FROM kind WHERE kind.name = e.kind), error = NULL,
         started_at = greatest(statement_timestamp(), e.updated_at), updated_at = greatest(statement_timestamp(), e.updated_at),
         deadline = greatest(statement_timestamp(), e.updated_at) + make_interval(secs => e.start_to_close)
-    FROM due WHERE e.id = due.id
+    WHERE e.id = ANY (ARRAY(SELECT due.id FROM due))
     RETURNING e.*
 ), logged AS (
     INSERT INTO execution_events (execution_id, version, type, occurred_at, tenant_id, actor, data)
@@ -131,7 +137,7 @@ WITH RECURSIVE alive AS MATERIALIZED (
         ) || CASE WHEN deadline IS NULL THEN '{}' ELSE jsonb_build_object('deadline', deadline) END
     FROM claimed
 )
-SELECT * FROM claimed;
+SELECT * FROM claimed ORDER BY priority DESC, run_at, id;
 
 -- name: next_run_at
 -- When the next waiting execution of these kinds is due (null: none waits). Index: executions_claim, as above.
@@ -211,11 +217,6 @@ INSERT INTO workers (id, kinds, host, pid, concurrency, timeout_seconds) VALUES 
 -- Still here, says the worker; no row means that it was declared dead. Index: workers_pkey.
 UPDATE workers SET heartbeat_at = clock_timestamp() WHERE id = $1 AND dead_at IS NULL RETURNING clock_timestamp();
 
--- name: retire_worker
--- A worker that stopped in order leaves nothing behind.
-DELETE FROM workers WHERE id = $1
-AND NOT EXISTS (SELECT FROM executions WHERE worker_id = $1);
-
 -- name: held_by_worker
 -- What one worker holds. Index: executions_held.
 SELECT * FROM executions WHERE worker_id = $1;
@@ -244,11 +245,8 @@ UPDATE workers SET dead_at = clock_timestamp() WHERE id IN (
 ) RETURNING id;
 
 -- name: bury_worker
--- Declare one worker dead at once: it says so itself when it stops without having finished everything. FOR UPDATE waits
--- for a claim of its own that is still under way; without it, `retire_worker` would not see what that claim took.
-UPDATE workers SET dead_at = clock_timestamp() WHERE id IN (
-    SELECT id FROM workers WHERE id = $1 AND dead_at IS NULL FOR UPDATE
-);
+-- Declare one worker dead at once: it says so itself when it stops, whether or not it could finish everything.
+UPDATE workers SET dead_at = clock_timestamp() WHERE id = $1 AND dead_at IS NULL;
 
 -- name: find_orphans
 -- What dead workers hold. Index: executions_held.

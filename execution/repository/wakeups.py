@@ -46,13 +46,19 @@ class Wakeups:
         self._enabled = enabled
         self._sender = f"{os.getpid()}-{uuid4().hex[:8]}"
         self._listeners: dict[Topic, list[Callable[[], None]]] = {topic: [] for topic in Topic}
+        self._listeners_to_others: dict[Topic, list[Callable[[], None]]] = {topic: [] for topic in Topic}
         self._outgoing: set[Topic] = set()
         self._pending = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def subscribe(self, topic: Topic, wake: Callable[[], None]) -> Callable[[], None]:
-        """Call `wake` at each signal of the topic; returns what ends the subscription."""
-        listeners = self._listeners[topic]
+    def subscribe(
+        self, topic: Topic, wake: Callable[[], None], *, from_others_only: bool = False
+    ) -> Callable[[], None]:
+        """Call `wake` at each signal of the topic; returns what ends the subscription.
+
+        `from_others_only` leaves out this process's own signals, for those who learn of its changes in more detail.
+        """
+        listeners = (self._listeners_to_others if from_others_only else self._listeners)[topic]
         listeners.append(wake)
         return lambda: listeners.remove(wake)
 
@@ -79,9 +85,12 @@ class Wakeups:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _wake(self, topic: Topic) -> None:
+    def _wake(self, topic: Topic, *, from_others: bool = False) -> None:
         for wake in self._listeners[topic]:
             wake()
+        if from_others:
+            for wake in self._listeners_to_others[topic]:
+                wake()
 
     async def _kept_up(self, run: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
         """Run over a connection, and over a new one when it is lost; meanwhile the polls carry on alone."""
@@ -104,7 +113,7 @@ class Wakeups:
         connection.add_termination_listener(lambda _: closed.set())
         await connection.add_listener(CHANNEL, self._received)
         for topic in Topic:  # whatever was signalled while nobody listened
-            self._wake(topic)
+            self._wake(topic, from_others=True)
         await closed.wait()
         raise ConnectionError("the listening connection was closed")
 
@@ -124,4 +133,4 @@ class Wakeups:
         if sender != self._sender:
             for topic in topics:
                 if topic in self._listeners:
-                    self._wake(Topic(topic))
+                    self._wake(Topic(topic), from_others=True)

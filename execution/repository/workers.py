@@ -80,7 +80,6 @@ class WorkerStore:
     async def retire(self, worker_id: UUID) -> None:
         """Sign a worker off. What it still holds is left to the rescuers, who need not wait for its timeout."""
         await fetch(self.db, "bury_worker", worker_id)
-        await fetch(self.db, "retire_worker", worker_id)
 
     async def bury(self) -> list[UUID]:
         """Declare dead those whose heartbeat is overdue, by the database's clock; their ids."""

@@ -1,0 +1,5 @@
+"""The command line: `execution --help`."""
+
+from execution.cli.app import main
+
+__all__ = ["main"]

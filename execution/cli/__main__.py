@@ -1,0 +1,5 @@
+"""`python -m execution.cli`, the same as `execution`."""
+
+from execution.cli.app import main
+
+main()

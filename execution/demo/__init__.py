@@ -1,0 +1,1 @@
+"""The demo: real executions on real input, and a check of every promise by the log they leave."""

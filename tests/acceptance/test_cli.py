@@ -1,0 +1,454 @@
+"""The command line, driven as its users do: the installed program, on a real embedded database that processes share."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import typer.main
+
+from execution.cli.app import app
+from execution.cli.exit_codes import MEANINGS, ExitCode
+from execution.cli.parameters import UnreadableOptionError, read_parameters, read_retry_policy
+from execution.embedded import EmbeddedPostgres
+from execution.log import withhold
+from execution.repository.schema import expected_revision
+from tests.support.database import own_database
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.xdist_group("cli")
+
+PROGRAM = str(Path(sys.executable).with_name("execution"))
+GUIDE = Path(__file__).parents[2] / "docs" / "cli.md"
+NOBODY = "01890000-0000-7000-8000-000000000000"
+WITHIN = 30.0
+
+EXECUTION_KEYS = {
+    *("id", "kind", "state", "version", "agent_id", "task_id", "parameters", "progress", "result", "error"),
+    *("priority", "attempt", "run_at", "created_at", "started_at", "updated_at", "completed_at"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def documents(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    """Runs `execution` in a folder, with settings of its own."""
+
+    folder: Path
+    settings: dict[str, str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        others = {name: value for name, value in os.environ.items() if not name.startswith("EXECUTION_")}
+        return others | {f"EXECUTION_{name}": value for name, value in self.settings.items()}
+
+    def with_settings(self, **settings: str) -> Shell:
+        return Shell(folder=self.folder, settings=self.settings | settings)
+
+    def start(
+        self, *arguments: str, output: IO[bytes] | int = subprocess.PIPE, errors: IO[bytes] | int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [PROGRAM, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            text=True,
+            cwd=self.folder,
+            env=self.environment,
+        )
+
+    def run(self, *arguments: str) -> Ended:
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=WITHIN)
+        finally:
+            process.kill()
+        return Ended(code=process.returncode, out=out, err=err)
+
+    def submit(self, kind: str, *options: str) -> str:
+        """Its id."""
+        ended = self.run("submit", kind, *options)
+        assert ended.code == ExitCode.OK, ended.err
+        return ended.out.strip()
+
+    @contextmanager
+    def worker(self, *options: str) -> Iterator[subprocess.Popen[str]]:
+        """A worker that is ready; killed at the end if it still runs."""
+        process = self.start("worker", *options)
+        try:
+            assert process.stdout is not None
+            assert "ready" in process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture(scope="module")
+def shell(run_folder: Path) -> Iterator[Shell]:
+    """A folder with a database that a worker for the built-in kinds keeps up."""
+    folder = run_folder / f"cli-{uuid4().hex}"
+    folder.mkdir()
+    (folder / "letter.txt").write_text("The ship leaves at dawn. The harbour is quiet.\n")
+    shell = Shell(folder=folder, settings={"DATA_DIR": str(folder / "data")})
+    with shell.worker():
+        yield shell
+
+
+@pytest.fixture
+def unattended(shell: Shell) -> Shell:
+    """A shell that knows `demo.letter`, a kind that no worker runs: what is submitted stays where commands put it."""
+    return shell.with_settings(HANDLERS="execution.demo.handlers")
+
+
+@pytest.fixture
+async def bare_database(server: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The URL of a database without any table."""
+    async with own_database(server.url, template="template1") as url:
+        yield url
+
+
+class TestGuide:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # Typer's group is not typed as one
+
+    def test_it_names_every_command_and_no_other(self) -> None:
+        named = re.findall(r"^### `execution (\S+)`$", GUIDE.read_text(), re.MULTILINE)
+        assert sorted(named) == sorted(self.commands)
+
+    def test_its_examples_use_existing_options(self) -> None:
+        examples = re.findall(r"^execution (\S+)(.*)$", GUIDE.read_text(), re.MULTILINE)
+        assert {name for name, _ in examples} == set(self.commands)
+        for name, rest in examples:
+            known = {option for parameter in self.commands[name].params for option in parameter.opts}
+            used = set(re.findall(r"(?<=\s)(--?[a-z][a-z-]*)", rest))
+            assert used <= known, f"{name}: {used - known}"
+
+    def test_it_explains_the_exit_codes_as_the_program_does(self) -> None:
+        documented = re.findall(r"^\| (\d) \| (.+) \|$", GUIDE.read_text(), re.MULTILINE)
+        assert {int(code): meaning for code, meaning in documented} == MEANINGS
+
+    def test_help_shows_commands_and_exit_codes(self, tmp_path: Path) -> None:
+        ended = Shell(folder=tmp_path, settings={}).run("--help")
+        assert ended.code == ExitCode.OK
+        assert all(re.search(rf"│ {name}\b", ended.out) for name in self.commands)
+        assert all(f"{code:d}  {meaning[:30]}" in ended.out for code, meaning in MEANINGS.items())
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestSubmitting:
+    def test_waiting_gives_the_ended_execution(self, shell: Shell) -> None:
+        ended = shell.run("submit", "text.analyze", "-p", "path=letter.txt", "--wait", "--json")
+        assert (ended.code, ended.err) == (ExitCode.OK, "")
+        assert set(ended.document) == EXECUTION_KEYS
+        assert ended.document["state"] == "COMPLETED"
+        assert ended.document["result"]["sentences"] == 2
+        assert ended.document["progress"] == {"percentage": 100.0, "message": "9 words", "context": {}}
+
+    def test_a_failed_execution_gives_its_own_exit_code(self, shell: Shell) -> None:
+        ended = shell.run("submit", "text.analyze", "-p", "path=missing.txt", "--wait")
+        assert ended.code == ExitCode.EXECUTION_FAILED
+        assert re.search(r"^error .*missing.txt", ended.out, re.MULTILINE)
+
+    def test_without_a_worker_it_waits_and_says_so(self, unattended: Shell) -> None:
+        ended = unattended.run("submit", "demo.letter", "-p", "box=b", "--wait", "--timeout", "0.2")
+        assert ended.code == ExitCode.TIMEOUT
+        assert "hint: no live worker runs 'demo.letter'; start one with: execution worker" in ended.err
+        assert "has not ended after 0.2 s" in ended.err
+
+    def test_everything_about_it_is_recorded(self, unattended: Shell) -> None:
+        own = str(uuid4())
+        (unattended.folder / "parameters.json").write_text('{"box": "from file", "seconds": 1}')
+        options = ["-p", "@parameters.json", "-p", "seconds=2", "--priority", "7", "--agent-id", "summarizer"]
+        options += ["--run-at", "2099-01-01T00:00:00Z", "--retry", "attempts=2,initial_delay=0.5,error_types=A|B"]
+        options += ["--start-to-close", "60", "--schedule-to-start", "3600", "--task-id", "T-17", "--id", own]
+        assert unattended.submit("demo.letter", *options) == own
+        document = unattended.run("get", own, "--at-version", "1", "--json").document
+        assert [document[key] for key in ("version", "state", "priority")] == [1, "CREATED", 7]
+        assert document["parameters"] == {"box": "from file", "seconds": 2}
+        assert document["run_at"].startswith("2099-01-01T00:00:00")
+        submission = unattended.run("history", own, "--json").document["items"][0]["data"]["submission"]
+        assert (submission["agent_id"], submission["task_id"]) == ("summarizer", "T-17")
+        assert (submission["start_to_close"], submission["schedule_to_start"]) == (60, 3600)
+        assert submission["retry_policy"]["max_attempts"] == 2
+        assert submission["retry_policy"]["error_types"] == ["A", "B"]
+        again = unattended.run("submit", "demo.letter", "-p", "box=b", "--id", own, "--json")
+        assert again.code == ExitCode.REFUSED
+        assert json.loads(again.err)["code"] == "duplicate_execution"
+
+
+class TestParameters:
+    def test_a_value_is_json_if_it_reads_as_json(self) -> None:
+        options = ["a=1", "b=[true, null]", "c=plain text", "d=", "e=NaN", 'f="1"', "g=x=y"]
+        expected = {"a": 1, "b": [True, None], "c": "plain text", "d": "", "e": "NaN", "f": "1", "g": "x=y"}
+        assert read_parameters(options) == expected
+
+    def test_later_ones_win(self) -> None:
+        assert read_parameters(["a=2", "b=3", "b=4"], '{"a": 1, "c": 5}') == {"a": 2, "b": 4, "c": 5}
+
+    @pytest.mark.parametrize("option", ["novalue", "=1", "@nowhere.json", "@."])
+    def test_what_says_nothing_usable_is_refused(self, option: str) -> None:
+        with pytest.raises(UnreadableOptionError, match=re.escape(option)):
+            read_parameters([option])
+
+    @pytest.mark.parametrize("text", ["[1]", "{", '{"a": NaN}', "[" * 100_000])
+    def test_json_parameters_are_one_object(self, text: str) -> None:
+        with pytest.raises(UnreadableOptionError, match="--json-parameters"):
+            read_parameters([], text)
+
+    @pytest.mark.parametrize("option", ["", "3", "times=3", "attempts"])
+    def test_a_retry_policy_names_its_parts(self, option: str) -> None:
+        with pytest.raises(UnreadableOptionError, match="attempts, initial_delay"):
+            read_retry_policy(option)
+
+
+class TestWatching:
+    def test_another_process_sees_the_whole_log_and_resumes_it(self, shell: Shell) -> None:
+        identity = shell.submit("noop", "-p", "seconds=0.5", "-p", "progress_reports=2")
+        watched = shell.run("watch", identity, "--json")
+        versions = [item["version"] for item in watched.documents]
+        assert watched.code == ExitCode.OK
+        assert versions == list(range(1, len(versions) + 1))
+        assert watched.documents[-1]["type"] == "agent.execution.completed"
+        rest = shell.run("watch", identity, "--json", "--after", "3")
+        assert rest.documents == watched.documents[3:]
+
+    def test_a_terminal_gets_a_live_progress_bar(self, shell: Shell) -> None:
+        shown = _on_terminal(shell, "submit", "noop", "-p", "seconds=0.5", "-p", "progress_reports=5", "--wait")
+        assert re.search(r"━.*\b[1-9]0%", shown)
+        assert "RUNNING → COMPLETED" in shown
+
+    def test_it_gives_up_in_time_and_the_execution_goes_on(self, shell: Shell) -> None:
+        identity = shell.submit("noop", "-p", "seconds=60")
+        watched = shell.run("watch", identity, "--timeout", "0.2", "--json")
+        assert watched.code == ExitCode.TIMEOUT
+        assert json.loads(watched.err)["code"] == "wait_timeout"
+        assert shell.run("cancel", identity).code == ExitCode.OK
+        ended = shell.run("watch", identity)
+        assert ended.code == ExitCode.EXECUTION_FAILED
+        assert "RUNNING → CANCELLING" in ended.out
+
+
+class TestCommanding:
+    def test_every_command_moves_it_as_the_state_machine_says(self, unattended: Shell) -> None:
+        identity = unattended.submit("demo.letter", "-p", "box=b", "--no-start")
+        for command, state in [
+            ("start", "PENDING"),
+            ("pause", "PAUSED"),
+            ("resume", "PENDING"),
+            ("cancel", "CANCELLED"),
+            ("retry", "PENDING"),
+        ]:
+            ended = unattended.run(command, identity, "--reason", f"to {command}", "--json")
+            assert (ended.code, ended.document["state"]) == (ExitCode.OK, state), ended.err
+        refused = unattended.run("delete", identity)
+        assert refused.code == ExitCode.REFUSED
+        assert "only an ended execution can be deleted" in refused.err
+        assert unattended.run("cancel", identity, "--if-version", "1").code == ExitCode.REFUSED
+        assert unattended.run("cancel", identity).out.split()[1] == "CANCELLED"
+        reasons = [
+            item["data"].get("reason") for item in unattended.run("history", identity, "--json").document["items"]
+        ]
+        assert {"to start", "to pause", "to resume", "to cancel", "to retry"} <= set(reasons)
+        assert unattended.run("delete", identity, "--json").document == {"id": identity, "deleted": True}
+        assert unattended.run("get", identity).code == ExitCode.NOT_FOUND
+
+
+class TestReading:
+    def test_lists_are_filtered_and_paged_both_ways(self, unattended: Shell) -> None:
+        task = uuid4().hex
+        newest_first = [unattended.submit("demo.letter", "-p", "box=b", "--task-id", task) for _ in range(2)][::-1]
+        page = unattended.run("list", "--task-id", task, "--page", "2", "--page-size", "1", "--json").document
+        assert (page["total"], page["page"], page["page_size"]) == (2, 2, 1)
+        assert [item["id"] for item in page["items"]] == newest_first[1:]
+        assert set(page["items"][0]) == EXECUTION_KEYS - {"parameters", "result"}
+        first = unattended.run("list", "--task-id", task, "--limit", "1", "--state", "pending", "--json").document
+        assert [item["id"] for item in first["items"]] == newest_first[:1]
+        rest = unattended.run("list", "--task-id", task, "--limit", "2", "--before", first["next_before"], "--json")
+        assert [item["id"] for item in rest.document["items"]] == newest_first[1:]
+        assert rest.document["next_before"] is None
+
+    def test_a_reader_that_leaves_early_breaks_nothing(self, shell: Shell) -> None:
+        read, write = os.pipe()
+        os.close(read)
+        process = shell.start("list", output=write)
+        os.close(write)
+        _, err = process.communicate(timeout=WITHIN)
+        assert (process.returncode, err) == (ExitCode.UNEXPECTED, "")
+
+
+REFUSALS = [
+    (["submit", "nope"], ExitCode.INVALID, "unknown_kind"),
+    (["submit", "text.analyze"], ExitCode.INVALID, "invalid_document"),
+    (["submit", "noop", "-p", "novalue"], ExitCode.INVALID, "unreadable_option"),
+    (["submit", "noop", "--retry", "attempts=0"], ExitCode.INVALID, "invalid_document"),
+    (["list", "--state", "SLEEPING"], ExitCode.INVALID, "invalid_filter"),
+    (["list", "--page", "2", "--before", NOBODY], ExitCode.INVALID, "conflicting_options"),
+    (["get", "not-an-id"], ExitCode.INVALID, "usage"),
+    (["watch", NOBODY], ExitCode.NOT_FOUND, "execution_not_found"),
+    (["worker", "--kinds", "nope"], ExitCode.INVALID, "unknown_kind"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "name"), REFUSALS, ids=lambda value: "-".join(value)[:40] if isinstance(value, list) else None
+)
+def test_a_refusal_is_one_object_with_its_exit_code(
+    shell: Shell, arguments: list[str], code: ExitCode, name: str
+) -> None:
+    ended = shell.run(*arguments, "--json")
+    error = json.loads(ended.err)
+    assert (ended.code, error["code"], ended.out) == (code, name, "")
+    assert error["message"]
+
+
+def test_people_get_a_readable_line_and_no_traceback(shell: Shell) -> None:
+    ended = shell.run("get", NOBODY)
+    assert ended.err == f"error: Execution {NOBODY} does not exist. Check the id, or list executions to find it.\n"
+
+
+class TestDatabase:
+    def test_an_unreachable_one_is_said_without_its_password(self, tmp_path: Path) -> None:
+        away = Shell(folder=tmp_path, settings={"DATABASE_URL": "postgresql://me:secret@127.0.0.1:1/x"})
+        for command in ("list", "doctor"):
+            ended = away.run(command)
+            assert ended.code == ExitCode.DATABASE, command
+            assert "Check EXECUTION_DATABASE_URL" in ended.out + ended.err
+            assert "secret" not in ended.out + ended.err
+
+    async def test_a_schema_is_missing_then_made_then_too_new(self, bare_database: str, tmp_path: Path) -> None:
+        shell = Shell(folder=tmp_path, settings={"DATABASE_URL": bare_database})
+        missing = shell.run("list")
+        assert (missing.code, "execution migrate" in missing.err) == (ExitCode.DATABASE, True)
+        migrated = shell.run("migrate", "--json").document
+        assert migrated == {"from": None, "to": expected_revision(), "changed": True}
+        assert shell.run("migrate").out == f"The schema is at revision {expected_revision()} already.\n"
+        connection = await asyncpg.connect(bare_database)
+        try:
+            await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        finally:
+            await connection.close()
+        newer = shell.run("list")
+        assert (newer.code, "newer release" in newer.err) == (ExitCode.DATABASE, True)
+        checks = {one["check"]: one for one in shell.run("doctor", "--json").document["checks"]}
+        assert (checks["schema"]["status"], checks["schema"]["found"][:4]) == ("problem", "9999")
+
+
+class TestDoctor:
+    def test_it_is_content_with_what_works(self, shell: Shell) -> None:
+        ended = shell.run("doctor", "--json")
+        checks = {one["check"]: one for one in ended.document["checks"]}
+        assert set(checks) >= {"variables", "settings", "handlers", "database", "schema", "server", "clock", "workers"}
+        assert checks["workers"]["status"] == "ok"
+        assert "text.analyze" in checks["workers"]["found"]
+        assert checks["orphans"]["found"] == "none"
+
+    def test_it_says_what_a_misspelt_variable_should_be(self, shell: Shell) -> None:
+        ended = shell.with_settings(WORKER_CONCURENCY="3", PORT="many").run("doctor", "--json")
+        problems = [one for one in ended.document["checks"] if one["status"] == "problem"]
+        assert (ended.code, ended.document["ok"]) == (ExitCode.INVALID, False)
+        assert problems[0]["advice"] == "Did you mean EXECUTION_WORKER_CONCURRENCY?"
+        assert "EXECUTION_PORT" in problems[1]["found"]
+
+    def test_work_that_nobody_does_is_a_problem(self, unattended: Shell) -> None:
+        identity = unattended.submit("demo.letter", "-p", "box=b")
+        ended = unattended.run("doctor")
+        assert ended.code == ExitCode.UNEXPECTED
+        assert "of demo.letter wait" in ended.out
+        assert "Start one with: execution worker" in ended.out
+        assert unattended.run("cancel", identity).code == ExitCode.OK
+
+
+class TestWorker:
+    async def test_it_says_when_it_is_ready_drains_and_the_last_process_stops_the_server(
+        self, cluster_folder: Path
+    ) -> None:
+        shell = Shell(folder=cluster_folder, settings={"DATA_DIR": str(cluster_folder / "data")})
+        handlers = "execution.demo.handlers"
+        process = shell.start(
+            "worker", "--json", "--handlers", handlers, "--kinds", "demo.letter", "--concurrency", "3"
+        )
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        del ready["worker_id"]
+        assert ready == {"event": "ready", "pid": process.pid, "kinds": ["demo.letter"], "concurrency": 3}
+        box = cluster_folder / "box"
+        identity = shell.submit("demo.letter", "-p", f"box={box}", "-p", "seconds=0.5")
+        await eventually(box.exists, within=WITHIN, what="the letter is in the box")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=WITHIN)
+        assert process.returncode == ExitCode.OK
+        assert EmbeddedPostgres(cluster_folder / "data").pid is None
+        assert shell.run("get", identity, "--json").document["state"] == "COMPLETED"
+
+    async def test_a_second_signal_ends_it_at_once_and_leaves_a_record(self, shell: Shell) -> None:
+        with shell.with_settings(HANDLERS="execution.demo.handlers").worker("--kinds", "demo.letter") as process:
+            box = shell.folder / "box"
+            parameters = ["-p", f"box={box}", "-p", "seconds=600"]
+            identity = shell.with_settings(HANDLERS="execution.demo.handlers").submit("demo.letter", *parameters)
+            await eventually(box.exists, within=WITHIN, what="the letter is in the box")
+            process.send_signal(signal.SIGTERM)
+            _said(process, "worker.draining")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=5) == 128 + signal.SIGTERM
+        ended = shell.run("get", identity, "--json").document
+        assert (ended["state"], ended["error"]["type"]) == ("FAILED", "outcome_unknown")
+
+    def test_its_log_keeps_secrets(self) -> None:
+        line = withhold(None, "info", {"action": "x", "parameters": {"a": 1}, "url": "postgresql://me:secret@host/db"})
+        assert line == {"action": "x", "parameters": "(withheld)", "url": "postgresql://me:***@host/db"}
+
+
+def _on_terminal(shell: Shell, *arguments: str) -> str:
+    """What a person at a terminal sees."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "wb") as terminal:
+        process = shell.start(*arguments, output=terminal, errors=terminal)
+    shown = bytearray()
+    try:
+        while piece := os.read(ours, 65_536):
+            shown += piece
+    except OSError:
+        pass  # how Linux says that the other side has closed the terminal
+    finally:
+        os.close(ours)
+        process.communicate(timeout=WITHIN)
+    return shown.decode()
+
+
+def _said(process: subprocess.Popen[str], action: str) -> None:
+    """Read the worker's log until it says so."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if action in line:
+            return
+    raise AssertionError(f"the log ended without {action}")

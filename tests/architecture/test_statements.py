@@ -1,0 +1,228 @@
+"""Every hot statement can be prepared, and its plan is the one its comment names, however full the tables are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy import event
+
+from execution.domain.state import ExecutionState
+from execution.repository.connections import Connector
+from execution.repository.database import Database
+from execution.repository.listing import ExecutionFilters, list_after
+from execution.repository.records import from_json
+from execution.repository.statements import statement, statements
+from tests.support.given import WORKER
+
+FINISHED = 50_000
+WAITING = 1_000
+SMALL_TENANT = 20
+A_FINISHED_ONE = UUID(int=FINISHED // 2)
+
+FILL = f"""
+    INSERT INTO executions (
+        id, tenant_id, kind, state, version, lease_epoch, attempt, rescues, priority, idempotent, pause_requested,
+        parameters, progress_percentage, run_at, created_at, updated_at, completed_at, agent_id, task_id, parent_id
+    )
+    SELECT
+        to_hex_uuid(n), CASE WHEN n <= {SMALL_TENANT} THEN 'small' ELSE 'default' END, 'noop', state, 5, 1, 1, 0, n % 3,
+        false, false, '{{}}', 0, now() - interval '1 hour', now(), now(), CASE WHEN state <> 'PENDING' THEN now() END,
+        'agent-' || n % 500, 'task-' || n % 500, to_hex_uuid(n % 500)
+    FROM generate_series(1, {FINISHED + WAITING}) AS n
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN n > {FINISHED} THEN 'PENDING' WHEN n % 5000 = 0 THEN 'FAILED' ELSE 'COMPLETED' END
+    ) AS chosen (state);
+    INSERT INTO execution_events (execution_id, version, type, occurred_at, tenant_id, data)
+    SELECT to_hex_uuid(n), version, 'agent.execution.state_changed', now(), 'default', '{{}}'
+    FROM generate_series(1, {FINISHED}) AS n CROSS JOIN generate_series(1, 5) AS version;
+    INSERT INTO workers (id, kinds, host, pid, concurrency, timeout_seconds)
+    VALUES ('{WORKER}', '{{noop}}', 'here', 1, 1, 60);
+    ANALYZE
+"""
+UUID_OF_NUMBER = """
+    CREATE FUNCTION to_hex_uuid(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE
+    RETURN lpad(to_hex(n), 32, '0')::uuid
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What PostgreSQL did for a statement."""
+
+    nodes: list[dict[str, Any]]
+
+    @property
+    def indexes(self) -> set[str]:
+        return {node["Index Name"] for node in self.nodes if "Index Name" in node}
+
+    @property
+    def scanned_tables(self) -> set[str]:
+        """Tables read from end to end."""
+        return {node["Relation Name"] for node in self.nodes if node["Node Type"] == "Seq Scan"}
+
+    @property
+    def buffers(self) -> int:
+        """Pages touched, in memory or not."""
+        return int(self.nodes[0]["Shared Hit Blocks"] + self.nodes[0]["Shared Read Blocks"])
+
+    @property
+    def has_sort(self) -> bool:
+        return any(node["Node Type"] == "Sort" for node in self.nodes)
+
+
+@pytest.fixture
+async def hot(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection with the hot path's planning settings, on an empty schema."""
+    connector = Connector(database_url, connect_timeout=10, statement_timeout=10, application_name="plans")
+    connection = await connector.connect()
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def full(hot: asyncpg.Connection) -> asyncpg.Connection:
+    """The same with tables as they are after a while."""
+    await hot.execute(UUID_OF_NUMBER)
+    await hot.execute(FILL)
+    return hot
+
+
+async def plan_of(connection: asyncpg.Connection, sql: str, *arguments: object) -> Plan:
+    """The generic plan of a statement, run and rolled back. EXPLAIN shows it of an EXECUTE only."""
+    literals = ", ".join("NULL" if one is None else f"'{one}'" for one in arguments)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute(f"PREPARE looked_at AS {sql}")
+    try:
+        execute = f"EXECUTE looked_at ({literals})" if arguments else "EXECUTE looked_at"
+        explained = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {execute}")
+    finally:
+        await transaction.rollback()
+        await connection.execute("DEALLOCATE looked_at")
+    return Plan(list(_nodes(from_json(explained)[0]["Plan"])))
+
+
+def _nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
+    return [node, *(inner for child in node.get("Plans", []) for inner in _nodes(child))]
+
+
+@pytest.mark.parametrize("name", statements())
+async def test_each_statement_is_prepared(hot: asyncpg.Connection, name: str) -> None:
+    prepared = await hot.prepare(statement(name))
+    parameters = prepared.get_parameters()
+    used = {int(number) for number in re.findall(r"\$(\d+)", statement(name))}
+    assert used == set(range(1, len(parameters) + 1))
+
+
+def test_each_statement_says_what_it_is_for() -> None:
+    assert len(statements()) > 20
+    assert all(sql and not sql.endswith(";") for sql in statements().values())
+
+
+async def test_the_plans_of_full_tables(full: asyncpg.Connection, database_url: str) -> None:
+    """All in one test: filling the tables takes longer than looking at every plan."""
+    await check_claim(full)
+    await check_waiting(full)
+    await check_history(full)
+    await check_deadlines(full)
+    await check_reads(full)
+    async with Database(database_url, notify=False) as database:
+        await check_lists(database)
+
+
+async def check_claim(full: asyncpg.Connection) -> None:
+    arguments = ("{noop,sleep}", "{f,f}", WORKER, 10, None)
+    plan = await plan_of(full, statement("claim_executions"), *arguments)
+    assert "executions_claim" in plan.indexes
+    assert plan.scanned_tables == set()
+    assert plan.buffers < 700, "a claim of ten must not depend on how many wait or have ended"
+
+
+async def check_waiting(full: asyncpg.Connection) -> None:
+    plan = await plan_of(full, statement("next_run_at"), "{noop,sleep}")
+    assert plan.indexes == {"executions_claim"}
+    assert plan.scanned_tables == set()
+    assert plan.buffers < 60
+
+
+async def check_history(full: asyncpg.Connection) -> None:
+    for name, arguments in (
+        ("read_history", (A_FINISHED_ONE, 0, 100)),
+        ("read_state_history", (A_FINISHED_ONE, 10)),
+        ("read_histories", (f"{{{A_FINISHED_ONE}}}", "{0}", 100)),
+        ("look_up_appends", (f"{{{A_FINISHED_ONE}}}", "{1}")),
+    ):
+        plan = await plan_of(full, statement(name), *arguments)
+        assert plan.indexes == {"execution_events_pkey"}, name
+        assert plan.scanned_tables == set(), name
+        assert not plan.has_sort, name
+        assert plan.buffers < 12, name
+
+
+async def check_deadlines(full: asyncpg.Connection) -> None:
+    for name, arguments in (("find_overdue", (5.0, 10)), ("survey", (5.0,))):
+        plan = await plan_of(full, statement(name), *arguments)
+        assert "executions_deadline" in plan.indexes, name
+        assert plan.scanned_tables <= {"workers"}, name
+        assert plan.buffers < 12, name
+
+
+async def check_reads(full: asyncpg.Connection) -> None:
+    for name, arguments, index in (
+        ("get_execution", (A_FINISHED_ONE,), "executions_pkey"),
+        ("get_executions", (f"{{{A_FINISHED_ONE}}}",), "executions_pkey"),
+        ("find_orphans", (10,), "executions_held"),
+        ("held_by_worker", (WORKER,), "executions_held"),
+        ("delete_execution", (A_FINISHED_ONE, 5), "executions_pkey"),
+    ):
+        plan = await plan_of(full, statement(name), *arguments)
+        assert index in plan.indexes, name
+        assert plan.scanned_tables <= {"workers"}, name
+        assert plan.buffers < 60, name
+    head = await full.fetchval(statement("current_snapshot"))
+    plan = await plan_of(full, statement("read_log"), head, head)
+    assert plan.scanned_tables == set()
+    assert "execution_events_xid" in plan.indexes
+    assert plan.buffers < 30
+
+
+async def check_lists(database: Database) -> None:
+    """A page deep in a list costs what the first one costs, and a small tenant does not pay for a large one."""
+    for tenant_id, filters, index in (
+        ("small", ExecutionFilters(), "executions_list"),
+        ("default", ExecutionFilters(state=ExecutionState.FAILED), "executions_list_state"),
+        ("default", ExecutionFilters(agent_id="agent-7"), "executions_list_agent"),
+        ("default", ExecutionFilters(task_id="task-7"), "executions_list_task"),
+        ("default", ExecutionFilters(), None),
+        ("default", ExecutionFilters(state=ExecutionState.COMPLETED), None),
+    ):
+        statement_sent = await sent(database, filters, tenant_id)
+        async with database.engine.connect() as connection:
+            driver_connection = (await connection.get_raw_connection()).driver_connection
+            assert driver_connection is not None
+            plan = await plan_of(driver_connection, *statement_sent)
+        # Where nearly every row matches, the primary key is as good as the tenant's index.
+        assert plan.indexes == {index} or (index is None and plan.indexes <= {"executions_list", "executions_pkey"})
+        assert plan.scanned_tables == set(), filters
+        assert not plan.has_sort, filters
+        assert plan.buffers < 60, filters
+
+
+async def sent(database: Database, filters: ExecutionFilters, tenant_id: str) -> tuple[Any, ...]:
+    """What SQLAlchemy sends for a page by key: the statement and its arguments."""
+    statements_sent: list[tuple[Any, ...]] = []
+
+    def record(_connection: object, _cursor: object, sql: str, arguments: tuple[object, ...], *_: object) -> None:
+        statements_sent.append((sql, *arguments))
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", record)
+    await list_after(database.engine, tenant_id, filters, before_id=A_FINISHED_ONE, limit=10)
+    event.remove(database.engine.sync_engine, "before_cursor_execute", record)
+    (only,) = statements_sent
+    return only

@@ -1,0 +1,92 @@
+"""What the faults have in common: a ledger outside the database, a gate, and clients that do not give up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from execution.domain.execution import Execution
+from execution.errors import ExecutionServiceError, OutcomeUnknownError
+from execution.service import ExecutionService
+from execution.wiring import open_service
+from tests.support.service import PATIENCE, short_settings
+from tests.support.stored import AnyConnection
+from tests.support.waiting import eventually
+from tests.support.worker_process import FAULT_HANDLERS
+
+T = TypeVar("T")
+
+
+class Ledger:
+    """What the handlers did, as they wrote it down themselves."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "ledger"
+        self.gate = folder / "gate"
+        self.gated: dict[str, Any] = {"ledger": str(self.file), "gate": str(self.gate)}
+        self.at_once: dict[str, Any] = {"ledger": str(self.file)}
+
+    def open_gate(self) -> None:
+        self.gate.touch()
+
+    def runs(self) -> Counter[str]:
+        """How often each execution was run."""
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        return Counter(line.split()[0] for line in lines)
+
+    async def holds(self, count: int) -> None:
+        """Until so many runs have begun."""
+        await eventually(lambda: self.runs().total() >= count, within=PATIENCE, what=f"{count} runs have begun")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path)
+
+
+@pytest.fixture
+async def client(database_url: str) -> AsyncIterator[ExecutionService]:
+    """A service that submits and looks, and runs nothing."""
+    async with open_service(short_settings(database_url, handlers=FAULT_HANDLERS)) as service:
+        yield service
+
+
+@pytest.fixture
+async def sql(database_url: str) -> AsyncIterator[AnyConnection]:
+    """A connection of the test itself."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+async def insisting(ask: Callable[[], Awaitable[T]], *, within: float = 30.0) -> T:
+    """As a patient client does it: ask again while the answer is that a repetition may help."""
+    async with asyncio.timeout(within):
+        while True:
+            try:
+                return await ask()
+            except ExecutionServiceError as error:
+                if not error.retriable:
+                    raise
+                await asyncio.sleep(0)
+
+
+async def submitted(service: ExecutionService, kind: str, parameters: dict[str, Any], execution_id: UUID) -> UUID | None:
+    """The id once its submission is acknowledged; None if nobody knows."""
+    try:
+        await service.create_execution(kind, parameters, id=execution_id)
+    except OutcomeUnknownError:
+        return None
+    return execution_id
+
+
+async def ended_at_last(service: ExecutionService, execution_id: UUID) -> Execution:
+    """The execution once it has ended, however often the database was away meanwhile."""
+    return await insisting(lambda: service.wait(execution_id, PATIENCE))

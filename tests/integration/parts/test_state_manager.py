@@ -1,0 +1,170 @@
+"""`ExecutionStateManager`: commands, states by name, and what follows from a change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from execution.domain.commands import Cancel, Pause, ReportProgress, Start
+from execution.domain.execution import Execution
+from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator
+from execution.errors import DuplicateExecutionError, ExecutionNotFoundError, InvalidExecutionStateError, VersionConflict
+from execution.ids import new_id
+from execution.repository.repository import ExecutionRepository
+from execution.repository.wakeups import Topic
+from execution.state_manager import ExecutionStateManager
+from tests.support.given import submission
+from tests.support.stored import assert_row_is_fold, submit
+
+S = ExecutionState
+
+
+@contextmanager
+def signalled(manager: ExecutionStateManager) -> Iterator[set[Topic]]:
+    """The topics that are signalled inside the block."""
+    topics: set[Topic] = set()
+    wakeups = manager.repository.db.wakeups
+    ends = [wakeups.subscribe(topic, lambda topic=topic: topics.add(topic)) for topic in Topic]  # type: ignore[misc]
+    yield topics
+    for end in ends:
+        end()
+
+
+class TestValidateTransition:
+    def test_it_answers_by_the_one_table(self, state_manager: ExecutionStateManager) -> None:
+        for current, allowed in ExecutionStateTransitionValidator.VALID_TRANSITIONS.items():
+            for target in ExecutionState:
+                assert state_manager.validate_transition(current, target) is (target in allowed)
+
+
+class TestChangeState:
+    async def test_the_whole_way_by_names_of_states(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        execution = await submit(repository, start=False)
+        for target in (S.PENDING, S.PAUSED, S.PENDING, S.RUNNING, S.CANCELLING, S.CANCELLED, S.PENDING):
+            execution = await state_manager.change_state(execution.id, target, "because")
+            assert execution.state is target
+        assert execution.attempt == 2
+        await assert_row_is_fold(repository, execution.id)
+
+    async def test_the_reason_is_recorded(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        execution = await submit(repository)
+        await state_manager.change_state(execution.id, S.CANCELLED, "not needed any more", actor="somebody")
+        (latest,) = await repository.get_state_history(execution.id, limit=1)
+        assert (latest.new_state, latest.reason, latest.actor) == (S.CANCELLED, "not needed any more", "somebody")
+
+    async def test_an_undeclared_transition_is_refused_and_writes_nothing(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        execution = await submit(repository)
+        with pytest.raises(InvalidExecutionStateError, match="PENDING may not be followed by COMPLETED"):
+            await state_manager.change_state(execution.id, S.COMPLETED)
+        assert await assert_row_is_fold(repository, execution.id) == execution
+
+    async def test_an_unknown_execution(self, state_manager: ExecutionStateManager) -> None:
+        with pytest.raises(ExecutionNotFoundError):
+            await state_manager.change_state(new_id(), S.PENDING)
+
+    async def test_a_stale_version(self, state_manager: ExecutionStateManager, repository: ExecutionRepository) -> None:
+        execution = await submit(repository)
+        with pytest.raises(VersionConflict):
+            await state_manager.change_state(execution.id, S.CANCELLED, expected_version=execution.version - 1)
+        assert await assert_row_is_fold(repository, execution.id) == execution
+
+
+class TestCreate:
+    async def test_the_same_id_twice_is_one_execution(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        command = submission(parameters={"first": True})
+        first = await state_manager.create(command)
+        with pytest.raises(DuplicateExecutionError, match=str(command.id)):
+            await state_manager.create(submission(id=command.id, parameters={"first": False}))
+        assert await assert_row_is_fold(repository, command.id) == first
+
+
+class TestApply:
+    async def test_what_is_so_already_writes_nothing(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        execution = await submit(repository)
+        paused = await state_manager.apply(execution.id, Pause())
+        assert await state_manager.apply(execution.id, Pause()) == paused
+
+    async def test_another_tenants_execution_does_not_exist(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        execution = await submit(repository, tenant_id="theirs")
+        with pytest.raises(ExecutionNotFoundError):
+            await state_manager.apply(execution.id, Cancel(), tenant_id="ours")
+        assert (await state_manager.apply(execution.id, Cancel(), tenant_id="theirs")).state is S.CANCELLED
+
+    async def test_without_an_expected_version_a_change_that_gets_in_first_is_decided_upon(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        execution = await submit(repository)
+        await state_manager.change_state(execution.id, S.RUNNING)
+        reports = [ReportProgress(percentage=one, context={str(one): one}) for one in range(1, 13)]
+        await asyncio.gather(*(state_manager.apply(execution.id, report) for report in reports))
+        after = await assert_row_is_fold(repository, execution.id)
+        assert after.progress.percentage == 12
+        assert after.progress.context == {str(one): one for one in range(1, 13)}
+
+    async def test_two_commands_that_exclude_each_other(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        execution = await submit(repository, start=False)
+        answers = await asyncio.gather(
+            *(state_manager.apply(execution.id, Start()) for _ in range(5)), return_exceptions=True
+        )
+        assert sorted(type(one).__name__ for one in answers) == ["Execution", *["InvalidExecutionStateError"] * 4]
+
+
+class TestSideEffects:
+    async def test_waiting_work_wakes_workers(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        execution = await submit(repository, start=False)
+        with signalled(state_manager) as topics:
+            await state_manager.apply(execution.id, Start())
+        assert topics == {Topic.LOG, Topic.WORK}
+
+    async def test_a_cancel_of_a_running_one_wakes_its_worker_and_the_rescuer(
+        self, state_manager: ExecutionStateManager, claimed: Execution
+    ) -> None:
+        with signalled(state_manager) as topics:
+            after = await state_manager.apply(claimed.id, Cancel())
+        assert after.state is S.CANCELLING
+        assert topics == {Topic.LOG, Topic.CONTROL, Topic.DEADLINE}
+
+    async def test_whoever_listens_is_told_after_the_commit(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        told: list[Execution] = []
+        no_more = state_manager.listen(told.append)
+        execution = await state_manager.create(submission())
+        paused = await state_manager.apply(execution.id, Pause())
+        no_more()
+        await state_manager.apply(execution.id, Cancel())
+        assert told == [execution, paused]
+
+    async def test_one_that_does_not_wait_yet_wakes_those_who_follow_the_log_only(
+        self, state_manager: ExecutionStateManager
+    ) -> None:
+        with signalled(state_manager) as topics:
+            await state_manager.create(submission(start=False))
+        assert topics == {Topic.LOG}
+
+    async def test_a_refused_command_has_none(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        execution = await submit(repository)
+        with signalled(state_manager) as topics, pytest.raises(InvalidExecutionStateError):
+            await state_manager.apply(execution.id, Start())
+        assert topics == set()

@@ -1,0 +1,138 @@
+"""Wake-ups between processes: sent once for a burst, heard again after a lost connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from execution.repository.database import Database
+from execution.repository.wakeups import CHANNEL, Topic
+from tests.support.stored import AnyConnection
+from tests.support.waiting import no_leaked_tasks
+
+WITHIN = 5.0
+
+
+class Ear:
+    """Hears one topic; the first signal after a start says that the listening has begun."""
+
+    def __init__(self, database: Database, topic: Topic) -> None:
+        self.heard = 0
+        self._woken = asyncio.Event()
+        self.end = database.wakeups.subscribe(topic, self._wake)
+
+    def _wake(self) -> None:
+        self.heard += 1
+        self._woken.set()
+
+    async def woken(self) -> None:
+        async with asyncio.timeout(WITHIN):
+            await self._woken.wait()
+        self._woken.clear()
+
+
+@pytest.fixture
+async def sender(database_url: str) -> AsyncIterator[Database]:
+    async with Database(database_url) as database:
+        yield database
+
+
+@pytest.fixture
+async def receiver(database_url: str) -> AsyncIterator[Database]:
+    """A database whose `Ear` on LOG has heard that the listening has begun."""
+    database = Database(database_url)
+    ear = Ear(database, Topic.LOG)
+    async with database:
+        await ear.woken()
+        ear.end()
+        yield database
+
+
+async def test_a_signal_wakes_this_process_at_once(sender: Database) -> None:
+    ear = Ear(sender, Topic.WORK)
+    sender.wakeups.signal(Topic.WORK, Topic.LOG)
+    assert ear.heard == 1
+
+
+async def test_and_other_processes_soon(sender: Database, receiver: Database) -> None:
+    work, control = Ear(receiver, Topic.WORK), Ear(receiver, Topic.CONTROL)
+    sender.wakeups.signal(Topic.WORK)
+    await work.woken()
+    assert control.heard == 0
+    sender.wakeups.signal(Topic.CONTROL, Topic.WORK)
+    await control.woken()
+
+
+async def test_a_burst_is_one_notification(sender: Database, receiver: Database) -> None:
+    log, deadline = Ear(receiver, Topic.LOG), Ear(receiver, Topic.DEADLINE)
+    for _ in range(1000):
+        sender.wakeups.signal(Topic.LOG)
+    sender.wakeups.signal(Topic.DEADLINE)
+    await deadline.woken()
+    assert log.heard == 1
+
+
+async def test_its_own_notification_wakes_nobody_twice(sender: Database, receiver: Database) -> None:
+    own, others = Ear(sender, Topic.WORK), Ear(receiver, Topic.WORK)
+    sender.wakeups.signal(Topic.WORK)
+    await others.woken()
+    receiver_answers = Ear(sender, Topic.CONTROL)
+    receiver.wakeups.signal(Topic.CONTROL)
+    await receiver_answers.woken()
+    assert own.heard == 1, "what the sender notified before has been delivered to it by now"
+
+
+async def test_after_a_lost_connection_it_listens_and_notifies_again(
+    sender: Database, receiver: Database, sql: AnyConnection
+) -> None:
+    ear = Ear(receiver, Topic.WORK)
+    await sql.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await ear.woken()  # whatever was signalled while it did not listen
+    heard = ear.heard
+
+    async def until_heard() -> None:
+        while ear.heard == heard:
+            sender.wakeups.signal(Topic.WORK)
+            await sql.execute("SELECT 1")
+
+    async with asyncio.timeout(WITHIN):
+        await until_heard()
+
+
+async def test_a_notification_of_a_later_release_is_ignored(receiver: Database, sql: AnyConnection) -> None:
+    ear = Ear(receiver, Topic.WORK)
+    await sql.execute("SELECT pg_notify($1, 'somebody unheard_of work')", CHANNEL)
+    await ear.woken()
+    await sql.execute("SELECT pg_notify($1, '')", CHANNEL)
+    await sql.execute("SELECT pg_notify($1, 'somebody work')", CHANNEL)
+    await ear.woken()
+
+
+async def test_an_ended_subscription_hears_nothing(sender: Database) -> None:
+    ear = Ear(sender, Topic.WORK)
+    ear.end()
+    sender.wakeups.signal(Topic.WORK)
+    assert ear.heard == 0
+
+
+async def test_switched_off_it_wakes_only_its_own_process(database_url: str, sql: AnyConnection) -> None:
+    async with no_leaked_tasks(), Database(database_url, notify=False) as database:
+        ear = Ear(database, Topic.WORK)
+        database.wakeups.signal(Topic.WORK)
+        assert ear.heard == 1
+        assert not await sql.fetch(
+            "SELECT FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+        )
+
+
+async def test_a_stop_ends_its_tasks(database_url: str) -> None:
+    async with no_leaked_tasks():
+        database = Database(database_url)
+        await database.start()
+        await database.stop()
+        await database.wakeups.stop()

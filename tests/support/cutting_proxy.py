@@ -1,0 +1,141 @@
+"""A door to PostgreSQL that breaks connections at the worst moments, exactly where a test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import Enum, auto
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+_BIND = b"B"
+_READY_AFTER_COMMIT = b"Z\x00\x00\x00\x05I"
+_CHUNK = 65_536
+
+
+class Fault(Enum):
+    """What happens to the next prepared statement that is executed through the door."""
+
+    LOSE_STATEMENT = auto()
+    """It never reaches the server."""
+    LOSE_ANSWER = auto()
+    """The server commits it; the connection is cut before the answer gets through."""
+    LEAVE_RUNNING = auto()
+    """The client is cut off at once; the server goes on with it and does not notice."""
+
+
+class CuttingProxy:
+    """Passes bytes between clients and one server's socket; each armed fault strikes once."""
+
+    def __init__(self, server_socket: Path) -> None:
+        self._server_socket = server_socket
+        self._armed: Fault | None = None
+        self._then_close = False
+        self._is_open = True
+        self._clients: set[asyncio.StreamWriter] = set()
+        self.struck = asyncio.Event()
+        self.server_answered = asyncio.Event()
+        self.refused = asyncio.Event()
+
+    def arm(self, fault: Fault, *, then_close: bool = False) -> None:
+        """Let a fault strike the next execution of a statement, and close the door behind it if asked to."""
+        self._armed, self._then_close = fault, then_close
+
+    def close_door(self) -> None:
+        """Cut everybody off and let nobody in."""
+        self._is_open = False
+        for client in self._clients:
+            client.close()
+
+    def open_door(self) -> None:
+        self._is_open = True
+
+    async def serve(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        if not self._is_open:
+            to_client.close()
+            self.refused.set()
+            return
+        self._clients.add(to_client)
+        from_server, to_server = await asyncio.open_unix_connection(str(self._server_socket))
+        connection = _Connection(self, from_client, to_client, from_server, to_server)
+        await asyncio.gather(connection.pass_statements(), connection.pass_answers())
+        self._clients.discard(to_client)
+
+    def strikes(self, chunk: bytes) -> Fault | None:
+        """The armed fault, if the chunk executes a statement."""
+        if self._armed is None or not chunk.startswith(_BIND):
+            return None
+        fault, self._armed = self._armed, None
+        self._is_open = not self._then_close
+        return fault
+
+
+class _Connection:
+    """One client's connection through the door."""
+
+    def __init__(
+        self,
+        proxy: CuttingProxy,
+        from_client: asyncio.StreamReader,
+        to_client: asyncio.StreamWriter,
+        from_server: asyncio.StreamReader,
+        to_server: asyncio.StreamWriter,
+    ) -> None:
+        self._proxy = proxy
+        self._from_client, self._to_client = from_client, to_client
+        self._from_server, self._to_server = from_server, to_server
+        self._fault: Fault | None = None
+
+    async def pass_statements(self) -> None:
+        while chunk := await _read(self._from_client):
+            self._fault = self._proxy.strikes(chunk)
+            if self._fault is not Fault.LOSE_STATEMENT:
+                self._to_server.write(chunk)
+            if self._fault is not None:
+                break
+        if self._fault is Fault.LEAVE_RUNNING:
+            self._to_client.close()
+            self._proxy.struck.set()
+        elif self._fault is not Fault.LOSE_ANSWER:
+            self._close()
+
+    async def pass_answers(self) -> None:
+        withheld = b""
+        while chunk := await _read(self._from_server):
+            if self._fault is None:
+                self._to_client.write(chunk)
+                continue
+            withheld += chunk
+            if withheld.endswith(_READY_AFTER_COMMIT):
+                self._proxy.server_answered.set()
+                break
+        self._close()
+
+    def _close(self) -> None:
+        self._to_client.close()
+        self._to_server.close()
+        if self._fault is not None:
+            self._proxy.struck.set()
+
+
+@asynccontextmanager
+async def cutting_proxy(url: str, folder: Path) -> AsyncIterator[tuple[CuttingProxy, str]]:
+    """A proxy to the server of `url`, and the URL that leads through it; its socket is made in `folder`."""
+    parts = urlsplit(url)
+    options = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    socket_name = f".s.PGSQL.{options['port']}"
+    proxy = CuttingProxy(Path(options["host"]) / socket_name)
+    server = await asyncio.start_unix_server(proxy.serve, str(folder / socket_name))
+    try:
+        yield proxy, urlunsplit(parts._replace(query=urlencode(options | {"host": str(folder)})))
+    finally:
+        server.close()
+
+
+async def _read(stream: asyncio.StreamReader) -> bytes:
+    """The next bytes; nothing when the other side is gone, however it went."""
+    try:
+        return await stream.read(_CHUNK)
+    except ConnectionError:
+        return b""

@@ -1,0 +1,55 @@
+"""Handlers for workers that are killed, stopped and cut off: what they did stands in a file outside the database."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from execution.domain.execution import JsonObject
+from execution.handlers import HandlerRegistry, TaskContext
+from tests.support.waiting import eventually
+
+_GATE_SECONDS = 60.0
+_LOOK_AGAIN_SECONDS = 0.02
+
+
+class Effect(BaseModel):
+    """Where to leave a line, and which file to wait for before and after (none: not at all)."""
+
+    ledger: Path
+    gate: Path | None = None
+
+
+def register(registry: HandlerRegistry) -> None:
+    registry.register("fault.once", leave_a_line)
+    registry.register("fault.again", leave_a_line, idempotent=True)
+    registry.register("fault.deaf", ignore_everything)
+
+
+async def leave_a_line(context: TaskContext, parameters: Effect) -> JsonObject:
+    """The side effect: one line per run, written before the wait."""
+    _append(parameters.ledger, f"{context.execution_id} {context.attempt}")
+    if parameters.gate is not None:
+        await eventually(parameters.gate.exists, within=_GATE_SECONDS, what="the test opens the gate")
+    return {"attempt": context.attempt}
+
+
+def ignore_everything(context: TaskContext, parameters: Effect) -> JsonObject:
+    """The same in a thread, deaf to every request to stop."""
+    _append(parameters.ledger, f"{context.execution_id} {context.attempt}")
+    give_up_at = time.monotonic() + _GATE_SECONDS
+    while parameters.gate is not None and not parameters.gate.exists() and time.monotonic() < give_up_at:
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    return {"attempt": context.attempt}
+
+
+def _append(ledger: Path, line: str) -> None:
+    """In one write, so that lines of several processes do not mix."""
+    descriptor = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, f"{line}\n".encode())
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,86 @@
+"""A worker in a process of its own, to be killed: `python -m tests.support.worker_process`.
+
+Settings come from the environment. Writes `ready PID` once it claims, drains on SIGTERM, and ends with 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from execution.settings import Settings
+from execution.wiring import open_service
+from tests.support.service import PATIENCE, SHORT, running_worker
+
+_REPOSITORY = Path(__file__).parents[2]
+FAULT_HANDLERS = "tests.support.fault_handlers"
+
+
+class WorkerProcess:
+    """The test's handle on such a process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.pid = process.pid
+
+    async def ready(self) -> None:
+        """Once it claims."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            line = (await self.process.stdout.readline()).decode().split()
+        assert line == ["ready", str(self.pid)]
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def kill(self) -> None:
+        """As the system does it: nothing of the process runs afterwards."""
+        self.process.kill()
+        await self.ended()
+
+    async def ended(self, *, within: float = PATIENCE) -> int:
+        """Its exit code."""
+        async with asyncio.timeout(within):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def worker_process(url: str, **changes: Any) -> AsyncIterator[WorkerProcess]:
+    """Start one, in a process group of its own, ready to work; killed at the end if it still runs."""
+    settings = SHORT | {"database_url": url, "handlers": FAULT_HANDLERS} | changes
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.support.worker_process",
+        stdout=asyncio.subprocess.PIPE,
+        cwd=_REPOSITORY,
+        env=os.environ | {f"EXECUTION_{name.upper()}": str(value) for name, value in settings.items()},
+        start_new_session=True,
+    )
+    try:
+        worker = WorkerProcess(process)
+        await worker.ready()
+        yield worker
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def _main() -> None:
+    async with open_service(Settings.load()) as service, running_worker(service) as worker:
+        stopped = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+        print(f"ready {os.getpid()}", flush=True)
+        await stopped.wait()
+        worker.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
