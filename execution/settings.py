@@ -62,7 +62,7 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
 Names = Annotated[tuple[str, ...], NoDecode, _split_on(",")]
 Folders = Annotated[tuple[Annotated[Path, AfterValidator(_check_folder)], ...], NoDecode, _split_on(os.pathsep)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_uppercase)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 

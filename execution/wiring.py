@@ -28,6 +28,20 @@ EMBEDDED_AGENT = Agent(
 
 
 @asynccontextmanager
+async def database_address(settings: Settings) -> AsyncIterator[str]:
+    """The URL of the configured database, or of the embedded one, which runs as long as the block.
+
+    Raises:
+        EmbeddedPostgresError: it does not start.
+    """
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+    else:
+        async with EmbeddedPostgres(settings.data_dir) as server:
+            yield server.url
+
+
+@asynccontextmanager
 async def open_database(settings: Settings, *, bring_up_to_date: bool | None = None) -> AsyncIterator[Database]:
     """The configured database, or the embedded one where none is configured.
 
@@ -39,10 +53,7 @@ async def open_database(settings: Settings, *, bring_up_to_date: bool | None = N
         DatabaseUnavailableError, SchemaMismatchError: as `Database.start`.
     """
     async with AsyncExitStack() as stack:
-        url = settings.database_url.get_secret_value() if settings.database_url else None
-        if url is None:
-            server = await stack.enter_async_context(EmbeddedPostgres(settings.data_dir))
-            url = server.url
+        url = await stack.enter_async_context(database_address(settings))
         if bring_up_to_date or (bring_up_to_date is None and settings.database_url is None):
             await migrate(url)
         yield await stack.enter_async_context(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from execution.cli.connection import database_address
 from execution.cli.exit_codes import ExitCode, exit_code_of
 from execution.cli.findings import (
     Finding,
@@ -27,8 +26,9 @@ from execution.handlers import HandlerRegistry
 from execution.log import configure_logging
 from execution.repository.database import Database
 from execution.repository.diagnosis import Diagnosis, read_revision
-from execution.repository.schema import expected_revision
+from execution.repository.schema import EXPECTED_REVISION
 from execution.settings import Settings
+from execution.wiring import database_address
 
 _STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "bold red"}
 
@@ -65,9 +65,9 @@ async def _examine_database(settings: Settings, findings: list[Finding]) -> None
         revision = await read_revision(url, connect_timeout=timeout)
         where = "embedded" if settings.database_url is None else "EXECUTION_DATABASE_URL"
         findings.append(Finding(check="database", found=f"{where}, reachable"))
-        schema = check_revision(revision, expected_revision(), is_embedded=settings.database_url is None)
+        schema = check_revision(revision, EXPECTED_REVISION, is_embedded=settings.database_url is None)
         findings.append(schema)
-        if revision == expected_revision():
+        if revision == EXPECTED_REVISION:
             async with Database(url, pool_size=2, append_lanes=1, connect_timeout=timeout, notify=False) as database:
                 await _examine_work(Diagnosis(database), findings)
     if settings.database_url is None:
@@ -96,7 +96,7 @@ def _failures(error: ExecutionServiceError) -> Iterator[Finding]:
 
 
 def _table(findings: list[Finding]) -> Table:
-    table = Table("", "check", "found", "what to do")
+    table = Table("", "check", Column("found", overflow="fold"), Column("what to do", overflow="fold"))
     for one in findings:
         table.add_row(Text(one.level, style=_STYLES[one.level]), one.check, one.found, one.advice)
     return table

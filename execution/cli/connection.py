@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from execution.embedded import EmbeddedPostgres
 from execution.log import configure_logging
 from execution.service import ExecutionService
 from execution.settings import Settings
@@ -25,17 +24,3 @@ def client_settings() -> Settings:
     level = settings.log_level if "log_level" in settings.model_fields_set else "WARNING"
     configure_logging(level, settings.log_format)
     return settings
-
-
-@asynccontextmanager
-async def database_address(settings: Settings) -> AsyncIterator[str]:
-    """The URL of the configured database, or of the embedded one, which runs as long as the block.
-
-    Raises:
-        EmbeddedPostgresError: it does not start.
-    """
-    if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
-    else:
-        async with EmbeddedPostgres(settings.data_dir) as server:
-            yield server.url

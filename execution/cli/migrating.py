@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from execution.cli.connection import client_settings, database_address
+from execution.cli.connection import client_settings
 from execution.cli.output import answer
 from execution.repository.diagnosis import read_revision
 from execution.repository.schema import migrate
+from execution.wiring import database_address
 
 
 async def bring_up_to_date(revision: str, *, as_json: bool) -> None:

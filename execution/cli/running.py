@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, NoReturn
 
 import typer
@@ -13,6 +12,7 @@ import typer
 from execution.cli.exit_codes import ExitCode, exit_code_of
 from execution.cli.output import fail
 from execution.errors import ExecutionServiceError
+from execution.process import run as run_process
 
 INTERRUPTED = 130
 """The shell's code for a program that Ctrl-C ended."""
@@ -21,8 +21,7 @@ INTERRUPTED = 130
 def run(command: Coroutine[Any, Any, int | None], *, as_json: bool) -> NoReturn:
     """Run the command and end the program with its exit code."""
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            code = runner.run(command) or ExitCode.OK
+        code = run_process(command) or ExitCode.OK
     except ExecutionServiceError as error:
         fail(error.code, str(error), as_json=as_json)
         code = exit_code_of(error)
@@ -34,14 +33,6 @@ def run(command: Coroutine[Any, Any, int | None], *, as_json: bool) -> NoReturn:
         fail("unexpected", _unexpected(error), as_json=as_json)
         code = ExitCode.UNEXPECTED
     raise typer.Exit(int(code))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
-    import uvloop  # noqa: PLC0415 - not to be had on Windows
-
-    return uvloop.new_event_loop
 
 
 def _unexpected(error: Exception) -> str:

@@ -26,7 +26,7 @@ from execution.domain.events import Event, EventType
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.outcome import Cancelled, Failed, Interrupted, PartiallySucceeded, Succeeded
 from execution.domain.progress import checked_percentage
-from execution.domain.state import HELD_STATES, ExecutionState, ExecutionStateTransitionValidator
+from execution.domain.state import HELD_STATES, TERMINAL_STATES, ExecutionState, ExecutionStateTransitionValidator
 from execution.domain.text import kept
 from execution.errors import InvalidExecutionStateError
 
@@ -327,8 +327,8 @@ def _change_state(draft: _Draft, command: ChangeState) -> None:
             _pause(draft, Pause(reason=reason))
         case S.CANCELLING:
             draft.change(S.CANCELLING, reason, deadline=_after(draft.now, command.grace))
-        case S.CREATED:
-            raise _Refused("nothing becomes CREATED again")
+        case target if target not in TERMINAL_STATES:
+            draft.change(target, reason)
         case _:
             revoked = {"lease_epoch": draft.execution.lease_epoch + 1} if draft.execution.is_held else {}
             error = command.error
@@ -345,8 +345,10 @@ def _wait(draft: _Draft, reason: str | None) -> None:
             _resume(draft, Resume(reason=reason))
         case S.FAILED | S.CANCELLED:
             _retry(draft, Retry(reason=reason))
+        case S.RUNNING:
+            raise _Refused("only its worker or the rescuer gives back what runs")
         case _:
-            raise _Refused("only a start, a resume or a retry leads to PENDING")
+            draft.wait_again(reason or "waits again", draft.now, new_attempt=False)
 
 
 def _running_deadline(execution: Execution, now: datetime) -> JsonObject:

@@ -254,11 +254,14 @@ class _Lane:
             error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError | asyncpg.LockNotAvailableError
         ):
             log.warning("append.collided", lane=self._name, size=len(batch), error=str(error))
-            return self._drop_impatient(batch)
-        if len(batch) == 1:
+            for append in batch:
+                append.sent = False  # the statement was rolled back
+            if len(batch) == 1:
+                return self._drop_impatient(batch)
+        elif len(batch) == 1:
             batch[0].fail(DatabaseError(f"Appending to execution {batch[0].execution.id}", _problem(error)))
             return []
-        # One append spoils the batch; alone, each fails or passes for itself.
+        # One append spoils the batch, or waits for a row somebody else keeps; alone, each passes or fails for itself.
         for append in batch:
             await self._write([append])
         return []
@@ -305,7 +308,7 @@ class _Lane:
         for append in batch:
             if append.give_up_at > now:
                 left.append(append)
-            elif append.sent:
+            elif append.sent or append.resent:
                 append.fail(OutcomeUnknownError(f"Appending to execution {append.execution.id}"))
             else:
                 append.fail(

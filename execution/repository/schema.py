@@ -1,4 +1,7 @@
-"""The schema: bring it up to this release's revision, and check that it is there."""
+"""The schema: bring it up to this release's revision, and check that it is there.
+
+Alembic is imported by those who migrate only: it would be a third of the start of every short command.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,26 @@ import threading
 from importlib.resources import as_file, files
 
 import asyncpg
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 
 from execution.errors import DatabaseError, SchemaMismatchError
 from execution.repository.connections import is_connection_lost, unreachable
 
+CONNECT_TIMEOUT = 10.0
 _MIGRATE = "Run `execution migrate`"
+_UPGRADE_PROGRAM = "It was made by a newer release: upgrade this program"
 
 _alembic = threading.Lock()
 """Alembic keeps the migration that runs in module globals: two threads at once would mix theirs up."""
+
+
+def known_revisions() -> list[str]:
+    """The revisions of this release, oldest first: the files of `migrations/versions` begin with them."""
+    names = (file.name for file in files("migrations").joinpath("versions").iterdir())
+    return sorted(name.partition("_")[0] for name in names if name[0].isdigit() and name.endswith(".py"))
+
+
+EXPECTED_REVISION = known_revisions()[-1]
+"""The newest revision, which this release needs."""
 
 
 async def migrate(url: str, revision: str = "head") -> str:
@@ -25,8 +37,15 @@ async def migrate(url: str, revision: str = "head") -> str:
 
     Raises:
         DatabaseUnavailableError: PostgreSQL does not answer.
+        SchemaMismatchError: the schema is newer than this release.
         DatabaseError: a migration failed; it was rolled back.
     """
+    found = await _revision_at(url)
+    wanted = EXPECTED_REVISION if revision == "head" else revision
+    if found == wanted:
+        return wanted
+    if found is not None and found not in known_revisions():
+        raise SchemaMismatchError(found, EXPECTED_REVISION, _UPGRADE_PROGRAM)
     try:
         await asyncio.to_thread(_upgrade, url, revision)
     except Exception as error:
@@ -34,7 +53,7 @@ async def migrate(url: str, revision: str = "head") -> str:
         if is_connection_lost(cause) or is_connection_lost(cause.__cause__ or cause):
             raise unreachable(cause) from error
         raise DatabaseError("Migrating the schema", f"{type(error).__name__}: {error}") from error
-    return expected_revision()
+    return wanted
 
 
 async def check_schema(pool: asyncpg.Pool) -> None:
@@ -43,28 +62,36 @@ async def check_schema(pool: asyncpg.Pool) -> None:
     Raises:
         SchemaMismatchError: missing, older or newer; it says what to do.
     """
-    expected = expected_revision()
+    found = await _read_revision(pool)
+    if found != EXPECTED_REVISION:
+        advice = _MIGRATE if found is None or found in known_revisions() else _UPGRADE_PROGRAM
+        raise SchemaMismatchError(found, EXPECTED_REVISION, advice)
+
+
+async def _revision_at(url: str) -> str | None:
     try:
-        found = await pool.fetchval("SELECT version_num FROM alembic_version")
+        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise unreachable(error) from error
+    try:
+        return await _read_revision(connection)
+    finally:
+        await connection.close(timeout=CONNECT_TIMEOUT)
+
+
+async def _read_revision(database: asyncpg.Connection | asyncpg.Pool) -> str | None:
+    """The revision the database is at; None where nothing was migrated yet."""
+    try:
+        revision: str | None = await database.fetchval("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:
-        raise SchemaMismatchError(None, expected, _MIGRATE) from None
-    if found != expected:
-        known = {script.revision for script in _scripts().walk_revisions()}
-        advice = _MIGRATE if found is None or found in known else "It was made by a newer release: upgrade this program"
-        raise SchemaMismatchError(found, expected, advice)
-
-
-def expected_revision() -> str:
-    """The newest revision this release knows."""
-    return _scripts().get_current_head() or ""
-
-
-def _scripts() -> ScriptDirectory:
-    with as_file(files("migrations")) as location:
-        return ScriptDirectory(str(location))
+        return None
+    return revision
 
 
 def _upgrade(url: str, revision: str) -> None:
+    from alembic import command  # noqa: PLC0415 - see the module's text
+    from alembic.config import Config  # noqa: PLC0415
+
     with _alembic, as_file(files("migrations")) as location:
         config = Config()
         config.set_main_option("script_location", str(location))

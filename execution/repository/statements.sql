@@ -267,7 +267,8 @@ ORDER BY deadline LIMIT $2;
 
 -- name: offered_kinds
 -- What the live workers can run.
-SELECT DISTINCT unnest(kinds) AS kind FROM workers WHERE dead_at IS NULL;
+SELECT DISTINCT unnest(kinds) AS kind FROM workers
+WHERE dead_at IS NULL AND heartbeat_at >= clock_timestamp() - make_interval(secs => timeout_seconds);
 
 -- name: delete_execution
 -- A terminal execution and its history. The lock keeps a retry from slipping in between. Index: both primary keys.

@@ -99,10 +99,9 @@ class Wakeups:
             try:
                 connection = await self._connector.connect()
                 await run(connection)
-            except Exception as error:
-                if not is_connection_lost(error):
-                    raise
-                log.info("wakeups.reconnecting", error=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever ends it, it must begin again; the polls go on meanwhile
+                level = log.info if is_connection_lost(error) else log.error
+                level("wakeups.reconnecting", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(RECONNECT_SECONDS)
             finally:
                 if connection is not None:

@@ -25,7 +25,7 @@ from execution.cli.exit_codes import MEANINGS, ExitCode
 from execution.cli.parameters import UnreadableOptionError, read_parameters, read_retry_policy
 from execution.embedded import EmbeddedPostgres
 from execution.log import withhold
-from execution.repository.schema import expected_revision
+from execution.repository.schema import EXPECTED_REVISION
 from tests.support.database import own_database
 from tests.support.waiting import eventually
 
@@ -68,7 +68,8 @@ class Shell:
 
     @property
     def environment(self) -> dict[str, str]:
-        others = {name: value for name, value in os.environ.items() if not name.startswith("EXECUTION_")}
+        foreign = (name for name in os.environ if not name.startswith("EXECUTION_") and name != "COLUMNS")
+        others = {name: os.environ[name] for name in foreign}
         return others | {f"EXECUTION_{name}": value for name, value in self.settings.items()}
 
     def with_settings(self, **settings: str) -> Shell:
@@ -350,8 +351,8 @@ class TestDatabase:
         missing = shell.run("list")
         assert (missing.code, "execution migrate" in missing.err) == (ExitCode.DATABASE, True)
         migrated = shell.run("migrate", "--json").document
-        assert migrated == {"from": None, "to": expected_revision(), "changed": True}
-        assert shell.run("migrate").out == f"The schema is at revision {expected_revision()} already.\n"
+        assert migrated == {"from": None, "to": EXPECTED_REVISION, "changed": True}
+        assert shell.run("migrate").out == f"The schema is at revision {EXPECTED_REVISION} already.\n"
         connection = await asyncpg.connect(bare_database)
         try:
             await connection.execute("UPDATE alembic_version SET version_num = '9999'")

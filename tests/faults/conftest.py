@@ -78,7 +78,9 @@ async def insisting(ask: Callable[[], Awaitable[T]], *, within: float = 30.0) ->
                 await asyncio.sleep(0)
 
 
-async def submitted(service: ExecutionService, kind: str, parameters: dict[str, Any], execution_id: UUID) -> UUID | None:
+async def submitted(
+    service: ExecutionService, kind: str, parameters: dict[str, Any], execution_id: UUID
+) -> UUID | None:
     """The id once its submission is acknowledged; None if nobody knows."""
     try:
         await service.create_execution(kind, parameters, id=execution_id)

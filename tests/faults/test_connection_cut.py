@@ -19,10 +19,11 @@ CUTS = 4
 
 async def cut_everything(sql: AnyConnection) -> int:
     """Terminate every other backend of this database; how many there were."""
-    return await sql.fetchval(
+    cut: int = await sql.fetchval(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
+    return cut
 
 
 async def run_one(service: ExecutionService, ledger: Ledger, slots: asyncio.Semaphore, done: asyncio.Semaphore) -> None:

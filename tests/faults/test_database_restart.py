@@ -35,12 +35,16 @@ async def submit_on(service: ExecutionService, ledger: Ledger, halfway: asyncio.
     """One client: submits one after the other, and again where it got no answer; what was acknowledged."""
     acknowledged = []
     for number in range(EACH):
-        execution_id = new_id()
-        await insisting(lambda wanted=execution_id: submitted(service, "fault.again", ledger.at_once, wanted))
-        acknowledged.append(await insisting(lambda wanted=execution_id: service.get_execution(wanted)))
+        acknowledged.append(await submit_one(service, ledger))
         if number == EACH // 2:
             halfway.set()
     return acknowledged
+
+
+async def submit_one(service: ExecutionService, ledger: Ledger) -> Execution:
+    execution_id = new_id()
+    await insisting(lambda: submitted(service, "fault.again", ledger.at_once, execution_id))
+    return await insisting(lambda: service.get_execution(execution_id))
 
 
 async def submit_and_crash(service: ExecutionService, server: EmbeddedPostgres, ledger: Ledger) -> list[Execution]:

@@ -35,9 +35,10 @@ async def nothing_stays_open(sql: AnyConnection) -> AsyncIterator[None]:
     """No task, and no connection to this database but the test's own."""
 
     async def nobody_else() -> bool:
-        return await sql.fetchval(
-            "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        others = await sql.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+        return bool(others == 0)
 
     async with no_leaked_tasks():
         yield
@@ -52,7 +53,9 @@ async def opens(settings: Settings) -> None:
 class TestDatabaseUnreachable:
     async def test_nobody_listens(self, tmp_path: Path) -> None:
         async with no_leaked_tasks():
-            with pytest.raises(DatabaseUnavailableError, match="Check EXECUTION_DATABASE_URL and that the server is running"):
+            with pytest.raises(
+                DatabaseUnavailableError, match="Check EXECUTION_DATABASE_URL and that the server is running"
+            ):
                 await opens(short_settings(f"postgresql://postgres@/x?host={tmp_path}&port=5432"))
 
     async def test_a_database_that_does_not_exist(self, database_url: str) -> None:

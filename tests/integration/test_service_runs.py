@@ -332,9 +332,8 @@ def in_a_year() -> datetime:
 
 async def so_many_run(service: ExecutionService, count: int) -> None:
     """Until so many executions run."""
+
     async def as_many() -> bool:
         return (await service.list_executions({"state": "RUNNING"}))[1] == count
 
     await eventually(as_many, within=5, what=f"{count} executions run")
-
-

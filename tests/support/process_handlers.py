@@ -46,7 +46,7 @@ def die(context: TaskContext, parameters: JsonObject) -> None:
 
 def return_a_lock(context: TaskContext, parameters: JsonObject) -> object:
     """Cannot be pickled."""
-    return (lambda: None)
+    return lambda: None
 
 
 def report_nonsense(context: TaskContext, parameters: JsonObject) -> JsonObject:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from execution.domain.execution import Execution
@@ -102,7 +102,7 @@ class Counted:
     runs: int = 0
 
     @classmethod
-    def new(cls) -> Counted:
+    def new(cls) -> Self:
         return cls(started=asyncio.Event(), let_go=asyncio.Event())
 
     async def has_started(self) -> None:

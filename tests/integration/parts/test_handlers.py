@@ -127,9 +127,7 @@ class TestLoad:
         registry.load([module("good_handlers", text)])
         assert "loaded" in registry
 
-    def test_all_problems_are_told_at_once(
-        self, registry: HandlerRegistry, module: Callable[[str, str], str]
-    ) -> None:
+    def test_all_problems_are_told_at_once(self, registry: HandlerRegistry, module: Callable[[str, str], str]) -> None:
         names = [
             "no_such_module",
             module("without_register", ""),

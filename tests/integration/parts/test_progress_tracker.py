@@ -62,7 +62,9 @@ class TestFromOutside:
 
     async def test_it_never_falls(self, tracker: ExecutionProgressTracker, lease: Lease) -> None:
         await tracker.update_progress(lease.execution.id, ExecutionProgressUpdate(percentage=60))
-        after = await tracker.update_progress(lease.execution.id, ExecutionProgressUpdate(percentage=30, message="late"))
+        after = await tracker.update_progress(
+            lease.execution.id, ExecutionProgressUpdate(percentage=30, message="late")
+        )
         assert (after.progress.percentage, after.progress.message) == (60, "late")
 
     @pytest.mark.parametrize("percentage", [-0.1, 100.1, nan, float("inf")])

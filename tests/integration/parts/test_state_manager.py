@@ -11,7 +11,12 @@ import pytest
 from execution.domain.commands import Cancel, Pause, ReportProgress, Start
 from execution.domain.execution import Execution
 from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator
-from execution.errors import DuplicateExecutionError, ExecutionNotFoundError, InvalidExecutionStateError, VersionConflict
+from execution.errors import (
+    DuplicateExecutionError,
+    ExecutionNotFoundError,
+    InvalidExecutionStateError,
+    VersionConflict,
+)
 from execution.ids import new_id
 from execution.repository.repository import ExecutionRepository
 from execution.repository.wakeups import Topic

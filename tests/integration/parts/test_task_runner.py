@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -242,10 +243,9 @@ class TestStopping:
 
         async def stubborn(context: TaskContext, parameters: JsonObject) -> JsonObject:
             started.set()
-            try:
+            with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                return {"finished": context.cancelled}
+            return {"finished": context.cancelled}
 
         bench.registry.register(KIND, stubborn)
         execution = await bench.claim()
@@ -259,25 +259,22 @@ class TestStopping:
 
     async def test_the_end_of_a_given_up_run_leaves_the_next_run_of_the_execution_alone(self, bench: Bench) -> None:
         """Both in this process: the second must stay known to the worker, or no command would reach it any more."""
-        deaf = Gate.new()
+        gate = Gate.new()
 
-        async def handler(context: TaskContext, parameters: JsonObject) -> JsonObject:
-            return await deaf.handle(context, parameters)
-
-        bench.registry.register(KIND, handler)
+        bench.registry.register(KIND, gate.handle)
         execution = await bench.claim()
         first = asyncio.create_task(bench.runner.execute_task(execution))
-        await deaf.has_started()
+        await gate.has_started()
         from_outside = Finish(outcome=Failed(error={"type": "outside", "message": ""}), by_holder=False)
         await bench.manager.apply(execution.id, from_outside)
         await bench.manager.change_state(execution.id, S.PENDING)
         (again,) = await bench.store.claim(bench.worker_id, {KIND: False}, 1)
         second = asyncio.create_task(bench.runner.execute_task(again))
-        await deaf.has_started()
+        await gate.has_started()
         first.cancel()
         await first
         assert bench.run_of(again).execution.attempt == 2
-        deaf.let_go.set()
+        gate.let_go.set()
         await second
         assert (await bench.after(execution.id)).result == {"went": "through"}
         assert bench.runner.runs == {}
@@ -303,7 +300,7 @@ class TestPausePoint:
             gate.let_go.set()
 
             async def is_waiting() -> bool:
-                return await blocker.fetchval("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
+                return bool(await blocker.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
             await eventually(is_waiting, within=5, what="the pause is being written")
             run.observe(asked)
@@ -425,7 +422,7 @@ class TestStandardTask:
         with pytest.raises(ModelOrchestrationError, match=r"no reply .* within 0.05 s"):
             await bench.runner.call_model_service(execution, {})
 
-        bench.bus.respond(MODEL_COMMAND, lambda _: {}["missing"])
+        bench.bus.respond(MODEL_COMMAND, lambda payload: payload["missing"])
         with pytest.raises(ModelOrchestrationError, match=str(execution.id)) as raised:
             await bench.runner.call_model_service(execution, {})
         assert raised.value.retriable

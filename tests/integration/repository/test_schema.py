@@ -13,6 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -20,7 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from execution.embedded import EmbeddedPostgres
 from execution.errors import DatabaseUnavailableError, SchemaMismatchError
 from execution.repository.database import Database
-from execution.repository.schema import expected_revision, migrate
+from execution.repository.schema import EXPECTED_REVISION, known_revisions, migrate
 from execution.repository.tables import Xid8, metadata
 from tests.support.database import own_database
 from tests.support.stored import AnyConnection, waiting_sessions
@@ -108,17 +109,30 @@ class TestMigrations:
         before = await described(database_url)
         await downgrade(database_url)
         assert not any((await described(database_url)).values())
-        assert await migrate(database_url) == expected_revision()
+        assert await migrate(database_url) == EXPECTED_REVISION
         assert await described(database_url) == before
 
+    def test_the_files_begin_with_their_revisions_in_order(self) -> None:
+        """What is read from their names is what Alembic reads from their contents."""
+        config = Config()
+        config.set_main_option("script_location", str(files("migrations")))
+        scripts = ScriptDirectory.from_config(config)
+        assert known_revisions() == [script.revision for script in reversed(list(scripts.walk_revisions()))]
+        assert scripts.get_current_head() == EXPECTED_REVISION
+
+    async def test_a_newer_schema_is_left_alone(self, database_url: str, sql: AnyConnection) -> None:
+        await sql.execute("UPDATE alembic_version SET version_num = '9999'")
+        with pytest.raises(SchemaMismatchError, match="upgrade this program"):
+            await migrate(database_url)
+
     async def test_again_nothing_happens(self, database_url: str) -> None:
-        assert await migrate(database_url) == expected_revision()
+        assert await migrate(database_url) == EXPECTED_REVISION
         async with Database(database_url):
             pass
 
     async def test_several_in_one_process_wait_for_each_other(self, empty_url: str) -> None:
         revisions = await asyncio.gather(*(migrate(empty_url) for _ in range(4)))
-        assert revisions == [expected_revision()] * 4
+        assert revisions == [EXPECTED_REVISION] * 4
         async with Database(empty_url):
             pass
 
@@ -130,7 +144,7 @@ class TestMigrations:
                 migration = asyncio.create_task(migrate(empty_url))
                 await eventually(lambda: waiting_sessions(other), within=5, what="the migration waits for the lock")
                 assert await other.fetchval("SELECT to_regclass('executions')") is None
-            assert await migration == expected_revision()
+            assert await migration == EXPECTED_REVISION
         finally:
             await other.close()
 
@@ -142,7 +156,7 @@ class TestMigrations:
 class TestCheck:
     async def test_missing(self, empty_url: str) -> None:
         error = await refusal(empty_url)
-        assert (error.found, error.expected) == (None, expected_revision())
+        assert (error.found, error.expected) == (None, EXPECTED_REVISION)
         assert str(error).endswith(" Run `execution migrate`.")
 
     async def test_taken_back(self, database_url: str) -> None:
