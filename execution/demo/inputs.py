@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +18,7 @@ MIN_TEXT_WORDS = 50
 MIN_SHARE_OF_WORDS = 0.4
 """A list of digests is UTF-8, too, but nothing to summarise."""
 MAX_FILES_LOOKED_AT = 20_000
+_NO_PROSE = re.compile(r"^```.*?^```$|^\|.*?$", re.DOTALL | re.MULTILINE)
 SUMMARY_CHARACTERS = 20_000
 _PUNCTUATION = ".,;:!?()[]{}\"'`*_#"
 _PROSE = (".md", ".rst", ".txt")
@@ -48,8 +50,10 @@ class DemoInput:
 
     @property
     def text_to_summarise(self) -> str:
-        """The beginning of the first text."""
-        return self.texts[0].read_text("utf-8")[:SUMMARY_CHARACTERS]
+        """The beginning of the first text, without code and tables, which are no sentences."""
+        text = self.texts[0].read_text("utf-8")
+        prose = _NO_PROSE.sub("", text)
+        return (prose if len(prose.split()) >= MIN_TEXT_WORDS else text)[:SUMMARY_CHARACTERS]
 
     def name_of(self, text: Path) -> str:
         """The text's path as the handlers take it: relative to the folder where it lies in it."""
