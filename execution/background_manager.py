@@ -74,7 +74,7 @@ class BackgroundTaskManager:
             raise problem
         if self._time_limit is not None:
             coro = _limited(coro, self._time_limit)
-        task = asyncio.create_task(coro, name=f"execution {execution_id}")
+        task = asyncio.create_task(coro, name="execution")  # its id stands in `_running_tasks`; text of it costs time
         self._running_tasks[execution_id] = task
         task.add_done_callback(lambda ended: self._ended(execution_id, ended))
         return task

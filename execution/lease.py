@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from uuid import UUID
 
 from execution.domain.commands import Command
@@ -34,8 +34,7 @@ class Lease:
         self.is_lost = False
         self._repository = repository
         self._on_change = on_change
-        self._actor = f"worker:{execution.worker_id}"
-        self._writing = asyncio.Lock()
+        self._actor = _actor(execution.worker_id)
 
     async def apply(self, *commands: Command, patience: float | None = None) -> Execution:
         """Carry out commands in one append; returns the execution after them.
@@ -47,28 +46,27 @@ class Lease:
             InvalidExecutionStateError: the state machine refuses.
             DatabaseError: nothing was applied (or, for OutcomeUnknownError, nobody knows; call again to find out).
         """
-        async with self._writing:
-            while True:
-                after, events = self._decide(commands)
-                if not events:
-                    return after
-                try:
-                    await self._repository.append(
-                        self.execution, events, after, lease_epoch=self.epoch, patience=patience
-                    )
-                except VersionConflict:
-                    await self._refresh()
-                    continue
-                self.execution = after
-                self._signal(after)
+        while True:
+            before = self.execution
+            after, events = self._decide(before, commands)
+            if not events:
                 return after
+            try:
+                await self._repository.append(before, events, after, lease_epoch=self.epoch, patience=patience)
+            except VersionConflict:
+                # Somebody else's command, or another write of this run: two at once need no lock but this.
+                await self._refresh()
+                continue
+            self._advance(after)
+            self._signal(after)
+            return after
 
     def observe(self, current: Execution | None) -> None:
         """Take note of how the execution stands in the database, as somebody has just read it."""
         if current is None or not self._is_mine(current):
             self.is_lost = True
-        elif current.version > self.execution.version and not self._writing.locked():
-            self.execution = current
+        else:
+            self._advance(current)
 
     def seconds_left(self) -> float | None:
         """Seconds until the deadline of its current state, by the database's clock; None without one."""
@@ -77,11 +75,11 @@ class Lease:
             return None
         return (deadline - self._repository.db.clock.now()).total_seconds()
 
-    def _decide(self, commands: tuple[Command, ...]) -> tuple[Execution, list[Event]]:
+    def _decide(self, before: Execution, commands: tuple[Command, ...]) -> tuple[Execution, list[Event]]:
         if self.is_lost:
             raise LeaseLost(self.execution.id, self.epoch)
         now = self._repository.db.clock.now()
-        after, events = self.execution, []
+        after, events = before, []
         for command in commands:
             decided = decide(after, command, now, self._actor)
             if decided:
@@ -94,7 +92,12 @@ class Lease:
         if current is None or not self._is_mine(current):
             self.is_lost = True
             raise LeaseLost(self.execution.id, self.epoch)
-        self.execution = current
+        self._advance(current)
+
+    def _advance(self, known: Execution) -> None:
+        """Take over a newer state; what comes late of an older one does not turn back."""
+        if known.version > self.execution.version:
+            self.execution = known
 
     def _is_mine(self, current: Execution) -> bool:
         return current.lease_epoch == self.epoch and current.worker_id == self.worker_id
@@ -105,3 +108,9 @@ class Lease:
         else:
             self._repository.db.wakeups.signal(Topic.LOG)
         self._on_change(after)
+
+
+@lru_cache(maxsize=8)
+def _actor(worker_id: UUID) -> str:
+    """Who wrote it, as the log says: the text of a worker's id is asked for with each of its runs."""
+    return f"worker:{worker_id}"

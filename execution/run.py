@@ -119,15 +119,47 @@ class RunContext:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        execution = run.execution
-        self.execution_id: UUID = execution.id
-        self.kind = execution.kind
-        self.tenant_id = execution.tenant_id
-        self.agent_id = execution.agent_id
-        self.task_id = execution.task_id
-        self.attempt = execution.attempt
-        self.deadline: datetime | None = execution.deadline
-        self.trace_context = execution.trace_context
+        self._claimed = run.execution
+
+    @property
+    def execution_id(self) -> UUID:
+        """The execution's id."""
+        return self._claimed.id
+
+    @property
+    def kind(self) -> str:
+        """The kind the handler is registered for."""
+        return self._claimed.kind
+
+    @property
+    def tenant_id(self) -> str:
+        """Whose execution it is."""
+        return self._claimed.tenant_id
+
+    @property
+    def agent_id(self) -> str | None:
+        """The agent it names."""
+        return self._claimed.agent_id
+
+    @property
+    def task_id(self) -> str | None:
+        """The submitter's own name for it."""
+        return self._claimed.task_id
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first run."""
+        return self._claimed.attempt
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When this attempt's time limit ends."""
+        return self._run.execution.deadline
+
+    @property
+    def trace_context(self) -> str | None:
+        """The submitter's `traceparent`."""
+        return self._claimed.trace_context
 
     @property
     def idempotency_key(self) -> str:

@@ -173,13 +173,12 @@ class ExecutionTaskRunner:
 
     async def _record(self, run: Run, ending: _Ending) -> bool:
         """Try once; False if there is reason to try again."""
-        execution_id = str(run.execution.id)
         try:
             if not run.lease.is_lost:
                 ending.unwritten += await run.reporter.close()
             await run.lease.apply(*ending.unwritten, ending.finish)
         except LeaseLost:
-            log.info("run.lease_lost", execution_id=execution_id)
+            log.info("run.lease_lost", execution_id=str(run.execution.id))
         except InvalidExecutionStateError:
             if run.execution.state is ExecutionState.PAUSED:
                 await run.resumed()  # the handler left its pause point by itself; its end counts once it may go on
@@ -188,7 +187,7 @@ class ExecutionTaskRunner:
             ending.unwritten = []  # it is being cancelled, which takes no progress any more
             return False
         except DatabaseError as error:
-            log.warning("run.not_recorded", execution_id=execution_id, error=str(error))
+            log.warning("run.not_recorded", execution_id=str(run.execution.id), error=str(error))
             if error.retriable:
                 await asyncio.sleep(PERSIST_RETRY_SECONDS)
             else:

@@ -16,10 +16,9 @@ folding copies and never computes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class EventType(StrEnum):
@@ -31,9 +30,11 @@ class EventType(StrEnum):
     PAUSE_REQUESTED = "agent.execution.pause_requested"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One entry of an execution's log. `version` counts 1..n without a gap within the execution."""
+class Event(NamedTuple):
+    """One entry of an execution's log. `version` counts 1..n without a gap within the execution.
+
+    A tuple, because it takes a quarter of the time that a frozen dataclass takes to make, five times per execution.
+    """
 
     type: EventType
     version: int

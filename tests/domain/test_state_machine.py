@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -219,7 +218,7 @@ def check_growth(before: Execution, after: Execution) -> None:
 
 
 def through_json(event: Event) -> Event:
-    return replace(event, data=orjson.loads(orjson.dumps(event.data)))
+    return event._replace(data=orjson.loads(orjson.dumps(event.data)))
 
 
 TestExecutionLife = ExecutionLife.TestCase

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+from execution.domain.execution import Execution
 from execution.domain.state import ExecutionState
 from execution.service import ExecutionService
 from tests.faults.conftest import Ledger
@@ -20,6 +21,12 @@ async def left_behind(sql: AnyConnection) -> tuple[int, int]:
     """Executions that somebody holds, and workers that count as alive."""
     held = await sql.fetchval("SELECT count(*) FROM executions WHERE worker_id IS NOT NULL")
     return held, await sql.fetchval("SELECT count(*) FROM workers WHERE dead_at IS NULL")
+
+
+def assert_is_unknown(execution: Execution) -> None:
+    assert execution.error is not None
+    assert (execution.state, execution.error["type"]) == (S.FAILED, "outcome_unknown")
+    assert "the worker stopped" in execution.error["message"]
 
 
 async def test_an_idle_worker_ends_at_once(client: ExecutionService, database_url: str, sql: AnyConnection) -> None:
@@ -54,21 +61,29 @@ async def test_what_does_not_end_is_interrupted_and_says_so(
     async with worker_process(database_url, drain_timeout_seconds=0.3) as worker:
         once = await client.create_execution("fault.once", ledger.gated)
         again = await client.create_execution("fault.again", ledger.gated)
-        deaf = await client.create_execution("fault.deaf", ledger.gated)
-        await ledger.holds(3)
+        await ledger.holds(2)
         worker.signal(signal.SIGTERM)
-        assert await worker.ended() == 0
+        assert await worker.ended(within=4) == 0, "handlers that obey are not waited for any longer"
     assert await left_behind(sql) == (0, 0)
-    for execution in (once, deaf):
-        after = await client.get_execution(execution.id)
-        assert after.error is not None
-        assert (after.state, after.error["type"]) == (S.FAILED, "outcome_unknown")
-        assert "the worker stopped" in after.error["message"]
+    assert_is_unknown(await client.get_execution(once.id))
     waiting = await client.get_execution(again.id)
     assert (waiting.state, waiting.attempt, waiting.rescues) == (S.PENDING, 2, 0)
     ledger.open_gate()
     async with worker_process(database_url):
         assert (await ended(client, again.id)).result == {"attempt": 2}
+    await check_database(database_url)
+
+
+async def test_a_handler_that_ignores_it_does_not_keep_the_worker(
+    client: ExecutionService, database_url: str, sql: AnyConnection, ledger: Ledger
+) -> None:
+    async with worker_process(database_url, drain_timeout_seconds=0.3) as worker:
+        execution = await client.create_execution("fault.deaf", ledger.gated)
+        await ledger.holds(1)
+        worker.signal(signal.SIGTERM)
+        assert await worker.ended() == 0
+    assert await left_behind(sql) == (0, 0)
+    assert_is_unknown(await client.get_execution(execution.id))
     await check_database(database_url)
 
 

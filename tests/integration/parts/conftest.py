@@ -17,6 +17,7 @@ from execution.repository.repository import ExecutionRepository
 from execution.repository.workers import WorkerStore
 from execution.state_manager import ExecutionStateManager
 from tests.support.stored import submit
+from tests.support.task_bench import KIND, Bench
 
 
 @pytest.fixture
@@ -59,3 +60,10 @@ async def claimed(database: Database, repository: ExecutionRepository, worker_id
 @pytest.fixture
 def lease(repository: ExecutionRepository, claimed: Execution) -> Lease:
     return Lease(repository, claimed, lambda _: None)
+
+
+@pytest.fixture
+async def bench(database: Database, emitter: ExecutionEventEmitter) -> Bench:
+    bench = Bench(database, emitter)
+    await bench.store.register(bench.worker_id, [KIND], concurrency=10, timeout_seconds=60)
+    return bench

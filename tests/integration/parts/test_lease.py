@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 import pytest
 
@@ -13,6 +14,7 @@ from execution.domain.state import ExecutionState
 from execution.errors import InvalidExecutionStateError, LeaseLost
 from execution.lease import Lease
 from execution.repository.repository import ExecutionRepository
+from execution.repository.workers import WorkerStore
 from execution.state_manager import ExecutionStateManager
 from tests.support.given import submission
 from tests.support.stored import assert_row_is_fold, read
@@ -46,6 +48,17 @@ async def test_a_worker_that_was_fenced_off_cannot_write_though_it_reads_the_ver
     assert (await read(repository, lease.execution.id)).result == {"by": "somebody"}
 
 
+async def test_one_that_even_reads_its_successors_version_cannot_write_under_its_own_epoch(
+    lease: Lease, repository: ExecutionRepository, state_manager: ExecutionStateManager, worker_id: UUID
+) -> None:
+    await lease.apply(Release(reason="given up"))
+    (successor,) = await WorkerStore(repository.db).claim(worker_id, {"noop": False}, 1)
+    lease.execution = successor
+    with pytest.raises(LeaseLost):
+        await lease.apply(ReportProgress(percentage=99))
+    assert await assert_row_is_fold(repository, successor.id) == successor
+
+
 async def test_once_lost_nothing_is_tried(lease: Lease, repository: ExecutionRepository) -> None:
     lease.is_lost = True
     with pytest.raises(LeaseLost):
@@ -53,10 +66,13 @@ async def test_once_lost_nothing_is_tried(lease: Lease, repository: ExecutionRep
     assert (await assert_row_is_fold(repository, lease.execution.id)).state is ExecutionState.RUNNING
 
 
-async def test_writes_of_one_run_do_not_overtake_each_other(lease: Lease, repository: ExecutionRepository) -> None:
-    await asyncio.gather(*(lease.apply(ReportProgress(percentage=one)) for one in range(1, 21)))
-    history = await repository.get_history(lease.execution.id, after_version=lease.execution.version - 20)
-    assert [item.data["percentage"] for item in history] == list(range(1, 21))
+async def test_of_writes_at_once_none_is_lost(lease: Lease, repository: ExecutionRepository) -> None:
+    reports = [ReportProgress(percentage=one, context={str(one): one}) for one in range(1, 21)]
+    await asyncio.gather(*(lease.apply(report) for report in reports))
+    after = await assert_row_is_fold(repository, lease.execution.id)
+    assert after == lease.execution
+    assert after.progress.percentage == 20
+    assert after.progress.context == {str(one): one for one in range(1, 21)}
 
 
 async def test_a_release_lets_the_next_worker_take_it(lease: Lease, repository: ExecutionRepository) -> None:

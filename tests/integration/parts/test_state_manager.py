@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -18,6 +18,7 @@ from execution.errors import (
     VersionConflict,
 )
 from execution.ids import new_id
+from execution.repository.database import Database
 from execution.repository.repository import ExecutionRepository
 from execution.repository.wakeups import Topic
 from execution.state_manager import ExecutionStateManager
@@ -25,6 +26,13 @@ from tests.support.given import submission
 from tests.support.stored import assert_row_is_fold, submit
 
 S = ExecutionState
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """Without a listening connection, which signals every topic once when it is there."""
+    async with Database(database_url, notify=False) as database:
+        yield database
 
 
 @contextmanager

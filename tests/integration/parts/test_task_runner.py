@@ -1,94 +1,25 @@
-"""`ExecutionTaskRunner`: invoke, classify, persist; and the seed's standard task."""
+"""`ExecutionTaskRunner`: invoke, classify, persist."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
 
-from events.commands import InProcessCommandBus
 from execution.domain.commands import Cancel, Finish, Pause, Resume
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.outcome import Failed, PartialSuccess
 from execution.domain.state import ExecutionState
-from execution.errors import AgentNotFoundError, ModelOrchestrationError
-from execution.event_emitter import ExecutionEventEmitter
-from execution.handlers import HandlerRegistry, TaskContext
-from execution.ids import new_id
-from execution.progress_tracker import ExecutionProgressTracker
-from execution.repository.agents import Agent, AgentDirectory
-from execution.repository.database import Database
-from execution.repository.repository import ExecutionRepository
-from execution.repository.workers import WorkerStore
-from execution.run import Run
-from execution.state_manager import ExecutionStateManager
-from execution.task_runner import MODEL_COMMAND, ExecutionTaskRunner
+from execution.handlers import TaskContext
 from tests.support.service import Counted
-from tests.support.stored import assert_row_is_fold, submit
+from tests.support.task_bench import KIND, Bench, Gate
 from tests.support.waiting import eventually
 
 S = ExecutionState
-KIND = "under.test"
-
-
-class Bench:
-    """A task runner, and a worker's id under which it claims."""
-
-    def __init__(self, database: Database, emitter: ExecutionEventEmitter) -> None:
-        self.repository = ExecutionRepository(database)
-        self.manager = ExecutionStateManager(self.repository, emitter)
-        self.registry = HandlerRegistry()
-        self.bus = InProcessCommandBus()
-        self.store = WorkerStore(database)
-        self.worker_id = new_id()
-        tracker = ExecutionProgressTracker(self.repository, emitter, interval=0.0)
-        self.runner = ExecutionTaskRunner(
-            self.repository, self.manager, tracker, self.bus, registry=self.registry, model_timeout=0.05
-        )
-
-    async def claim(self, **changes: Any) -> Execution:
-        await submit(self.repository, kind=KIND, **changes)
-        (execution,) = await self.store.claim(self.worker_id, {KIND: False}, 1)
-        return execution
-
-    async def run(self, handler: Callable[..., Any], **changes: Any) -> Execution:
-        """The execution after a run of the handler."""
-        self.registry.register(KIND, handler)
-        execution = await self.claim(**changes)
-        await self.runner.execute_task(execution)
-        return await self.after(execution.id)
-
-    async def after(self, execution_id: UUID) -> Execution:
-        return await assert_row_is_fold(self.repository, execution_id)
-
-    def run_of(self, execution: Execution) -> Run:
-        return self.runner.runs[execution.id]
-
-    async def tell_of(self, execution: Execution) -> None:
-        """As the worker's review does: tell the run how its execution stands."""
-        self.run_of(execution).observe(await self.repository.get_by_id(execution.id))
-
-
-@pytest.fixture
-async def bench(database: Database, emitter: ExecutionEventEmitter) -> Bench:
-    bench = Bench(database, emitter)
-    await bench.store.register(bench.worker_id, [KIND], concurrency=10, timeout_seconds=60)
-    return bench
-
-
-class Gate(Counted):
-    """A handler that reaches a pause point once it is let go, and then returns."""
-
-    async def handle(self, context: TaskContext, parameters: JsonObject) -> JsonObject:
-        await self.stand()
-        await context.pause_point()
-        return {"went": "through"}
 
 
 class TestOutcomes:
@@ -378,72 +309,3 @@ class TestPausePoint:
     async def _is_paused(self, bench: Bench, execution: Execution) -> None:
         run = bench.run_of(execution)
         await eventually(lambda: run.execution.state is S.PAUSED, within=5, what="the pause is recorded")
-
-
-class TestStandardTask:
-    """Kind `agent.task`: prepare, call the model, process."""
-
-    async def test_prepare(self, bench: Bench, database: Database) -> None:
-        await AgentDirectory(database).register(Agent(id="writer", model="m-1", instructions="Be brief."))
-        execution = await bench.claim(agent_id="writer", parameters={"text": "x"})
-        assert await bench.runner.prepare_task_input(execution) == {
-            "execution_id": str(execution.id),
-            "agent": {"id": "writer", "model": "m-1", "instructions": "Be brief."},
-            "input": {"text": "x"},
-        }
-
-    @pytest.mark.parametrize("agent_id", [None, "nobody"])
-    async def test_an_agent_that_does_not_exist(self, bench: Bench, agent_id: str | None) -> None:
-        execution = await bench.claim(agent_id=agent_id)
-        with pytest.raises(AgentNotFoundError, match="not registered"):
-            await bench.runner.prepare_task_input(execution)
-
-    async def test_another_tenants_agent_does_not_exist(self, bench: Bench, database: Database) -> None:
-        await AgentDirectory(database).register(Agent(id="writer", model="m-1", tenant_id="theirs"))
-        execution = await bench.claim(agent_id="writer")
-        with pytest.raises(AgentNotFoundError):
-            await bench.runner.prepare_task_input(execution)
-
-    async def test_the_model_answers_over_the_command_bus(self, bench: Bench) -> None:
-        bench.bus.respond(MODEL_COMMAND, lambda payload: {"output": {"echo": payload["input"]}})
-        execution = await bench.claim()
-        assert await bench.runner.call_model_service(execution, {"input": "x"}) == {"output": {"echo": "x"}}
-
-    async def test_a_model_that_fails_or_is_late_or_missing(self, bench: Bench) -> None:
-        execution = await bench.claim()
-        with pytest.raises(ModelOrchestrationError, match="nobody answers"):
-            await bench.runner.call_model_service(execution, {})
-
-        async def never(_: JsonObject) -> JsonObject:
-            await asyncio.Event().wait()
-            return {}
-
-        bench.bus.respond(MODEL_COMMAND, never)
-        with pytest.raises(ModelOrchestrationError, match=r"no reply .* within 0.05 s"):
-            await bench.runner.call_model_service(execution, {})
-
-        bench.bus.respond(MODEL_COMMAND, lambda payload: payload["missing"])
-        with pytest.raises(ModelOrchestrationError, match=str(execution.id)) as raised:
-            await bench.runner.call_model_service(execution, {})
-        assert raised.value.retriable
-
-    def test_processing(self, bench: Bench) -> None:
-        answer = {"output": {"summary": "s"}, "model": "m-1", "usage": {"tokens": 3}, "internal": "x"}
-        assert bench.runner.process_results(answer) == {
-            "output": {"summary": "s"},
-            "model": "m-1",
-            "usage": {"tokens": 3},
-        }
-        with pytest.raises(ModelOrchestrationError, match="no `output` object"):
-            bench.runner.process_results({"output": "text"})
-
-    async def test_the_whole_task(self, bench: Bench, database: Database) -> None:
-        await AgentDirectory(database).register(Agent(id="writer", model="m-1"))
-        bench.bus.respond(MODEL_COMMAND, lambda payload: {"output": {"of": payload["agent"]["model"]}, "model": "m-1"})
-        after = await bench.run(bench.runner.execute_standard_task, agent_id="writer")
-        assert after.result == {"output": {"of": "m-1"}, "model": "m-1", "usage": {}}
-        history = await bench.repository.get_history(after.id)
-        reports = [item.data["percentage"] for item in history if item.type == "agent.execution.progress"]
-        assert reports[0] == 10
-        assert reports == sorted(reports)
-        assert after.progress.percentage == 90
