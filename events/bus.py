@@ -29,10 +29,18 @@ class Subscription:
 
     def __init__(self, size: int) -> None:
         self._queue: asyncio.Queue[BusEvent] = asyncio.Queue(size)
+        self._is_closed = False
 
     async def put(self, event: BusEvent) -> None:
-        """Hand over an event; waits while the subscriber is `size` events behind."""
-        await self._queue.put(event)
+        """Hand over an event; waits while the subscriber is `size` events behind. After the end it goes nowhere."""
+        if not self._is_closed:
+            await self._queue.put(event)
+
+    def close(self) -> None:
+        """Take nothing more, and let go whoever waits to hand something over."""
+        self._is_closed = True
+        while not self._queue.empty():
+            self._queue.get_nowait()
 
     async def get(self) -> BusEvent:
         """The next event."""
@@ -50,6 +58,7 @@ class InProcessEventBus:
         self._size = subscriber_size
         self._subscriptions: list[Subscription] = []
         self._before_first: Callable[[], Awaitable[None]] | None = None
+        self._joining = asyncio.Lock()
 
     @property
     def has_subscribers(self) -> bool:
@@ -69,11 +78,14 @@ class InProcessEventBus:
     async def subscribe(self) -> AsyncIterator[Subscription]:
         """Every event of what is committed after the block was entered, until it ends."""
         subscription = Subscription(self._size)
-        feed_anew = not self._subscriptions
-        self._subscriptions.append(subscription)
         try:
-            if feed_anew and self._before_first is not None:
-                await self._before_first()
+            async with self._joining:  # whoever joins while the feed is being attached waits until it is
+                feed_anew = not self._subscriptions
+                self._subscriptions.append(subscription)
+                if feed_anew and self._before_first is not None:
+                    await self._before_first()
             yield subscription
         finally:
-            self._subscriptions.remove(subscription)
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+            subscription.close()

@@ -325,6 +325,8 @@ def _change_state(draft: _Draft, command: ChangeState) -> None:
             _resume(draft, Resume(reason=reason))
         case S.PAUSED:
             _pause(draft, Pause(reason=reason))
+        case S.CANCELLING if draft.state is S.PAUSED and not draft.execution.is_held:
+            raise _Refused("nothing of it runs that could be asked to stop; cancel it")
         case S.CANCELLING:
             draft.change(S.CANCELLING, reason, deadline=_after(draft.now, command.grace))
         case target if target not in TERMINAL_STATES:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from execution.domain.state import ExecutionState
-from execution.repository.connections import Connector
+from execution.repository.connections import DRIVER_ERRORS, Connector
 from execution.repository.database import Database
 from execution.repository.reading import translated
 from execution.repository.tables import executions, workers
@@ -65,7 +65,7 @@ async def read_revision(url: str, *, connect_timeout: float = 10.0) -> str | Non
         revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:
         return None
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         raise translated("Reading the schema's revision", error) from error
     finally:
         await connector.discard(connection)

@@ -12,7 +12,7 @@ from importlib.resources import as_file, files
 import asyncpg
 
 from execution.errors import DatabaseError, SchemaMismatchError
-from execution.repository.connections import is_connection_lost, unreachable
+from execution.repository.connections import DRIVER_ERRORS, is_connection_lost, unreachable
 
 CONNECT_TIMEOUT = 10.0
 _MIGRATE = "Run `execution migrate`"
@@ -71,10 +71,12 @@ async def check_schema(pool: asyncpg.Pool) -> None:
 async def _revision_at(url: str) -> str | None:
     try:
         connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         raise unreachable(error) from error
     try:
         return await _read_revision(connection)
+    except DRIVER_ERRORS as error:
+        raise DatabaseError("Reading the schema's revision", f"{type(error).__name__}: {error}") from error
     finally:
         await connection.close(timeout=CONNECT_TIMEOUT)
 

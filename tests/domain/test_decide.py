@@ -77,7 +77,7 @@ to_CREATED         x          x          x               x               x      
 to_PENDING         PENDING    x          x               x               PENDING    RUNNING    x               x         x       PENDING PENDING
 to_RUNNING         x          RUNNING    x               ~               PENDING    RUNNING    x               x         x       x       x
 to_PAUSED          x          PAUSED     ~               =               =          =          x               x         x       x       x
-to_CANCELLING      x          x          CANCELLING      CANCELLING      CANCELLING CANCELLING x               x         x       x       x
+to_CANCELLING      x          x          CANCELLING      CANCELLING      x          CANCELLING x               x         x       x       x
 to_COMPLETED       x          x          COMPLETED       COMPLETED       x          x          COMPLETED       x         x       x       x
 to_PARTIAL_SUCCESS x          x          PARTIAL_SUCCESS PARTIAL_SUCCESS x          x          PARTIAL_SUCCESS x         x       x       x
 to_FAILED          x          FAILED     FAILED          FAILED          FAILED     FAILED     FAILED          x         x       x       x

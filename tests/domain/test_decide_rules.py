@@ -23,7 +23,7 @@ from execution.domain.execution import Progress
 from execution.domain.outcome import Cancelled, Failed, PartiallySucceeded, Succeeded
 from execution.domain.retry import RetryPolicy
 from execution.domain.state import ExecutionState
-from execution.errors import InvalidProgressError
+from execution.errors import InvalidExecutionStateError, InvalidProgressError
 from tests.support import given
 from tests.support.given import BOOM, SITUATIONS, T0, WORKER, Log, at, submission
 
@@ -281,3 +281,9 @@ class TestChangeState:
         log = given.running()
         log.do(ChangeState(target=S.CANCELLING, grace=5), at(1))
         assert log.execution.deadline == at(6)
+
+    def test_nothing_that_nobody_runs_is_cancelling(self) -> None:
+        log = given.pending()
+        log.do(ChangeState(target=S.PAUSED))
+        with pytest.raises(InvalidExecutionStateError, match="cancel it"):
+            log.do(ChangeState(target=S.CANCELLING))

@@ -18,8 +18,9 @@ from execution.handlers import HandlerRegistry, TaskContext
 from execution.ids import new_id
 from execution.repository.workers import WorkerStore
 from execution.service import ExecutionService
+from execution.wiring import open_service
 from tests.support.checker import check_database
-from tests.support.service import Counted, ended, reached, states_of, working_service
+from tests.support.service import Counted, ended, reached, running_worker, short_settings, states_of, working_service
 from tests.support.waiting import eventually
 
 S = ExecutionState
@@ -283,6 +284,17 @@ class TestTimeLimits:
             after = await ended(service, execution.id)
         assert after.error is not None
         assert after.error["type"] == "start_to_close_timeout"
+
+
+class TestWorkersInSuccession:
+    async def test_the_second_one_goes_on_where_the_first_one_stopped(
+        self, database_url: str, handlers: Handlers
+    ) -> None:
+        async with open_service(short_settings(database_url), registry=handlers.registry) as service:
+            for _ in range(2):
+                async with running_worker(service):
+                    execution = await service.create_execution("noop")
+                    assert (await ended(service, execution.id)).state is ExecutionState.COMPLETED
 
 
 class TestScheduling:

@@ -140,6 +140,36 @@ class TestInProcessEventBus:
         async with bus.subscribe():
             assert attached == [True, True]
 
+    async def test_who_joins_while_the_feed_is_being_attached_waits_for_it(self) -> None:
+        bus = InProcessEventBus()
+        attaching, attached = asyncio.Event(), asyncio.Event()
+
+        async def attach() -> None:
+            attaching.set()
+            await attached.wait()
+
+        async def join() -> None:
+            async with bus.subscribe():
+                pass
+
+        bus.feed_from(attach)
+        first = asyncio.create_task(join())
+        await attaching.wait()
+        second = asyncio.create_task(join())
+        done, _ = await asyncio.wait([second], timeout=0.05)
+        assert not done
+        attached.set()
+        await asyncio.gather(first, second)
+
+    async def test_a_subscriber_that_leaves_with_a_full_queue_lets_the_publisher_go(self) -> None:
+        bus = InProcessEventBus(subscriber_size=2)
+        async with bus.subscribe():
+            publishing = asyncio.create_task(_publish(bus, 9))
+            done, _ = await asyncio.wait([publishing], timeout=0.05)
+            assert not done
+        async with asyncio.timeout(5):
+            await publishing
+
     async def test_it_can_be_iterated(self) -> None:
         bus = InProcessEventBus()
         async with bus.subscribe() as subscription:
