@@ -253,7 +253,17 @@ class Cluster:
 
     def _answers(self) -> bool:
         try:
-            self._run("pg_isready", "--quiet", "--host", str(self.socket_dir), "--port", str(_PORT), within=5)
+            self._run(
+                "pg_isready",
+                "--quiet",
+                "--username",
+                "postgres",
+                "--host",
+                str(self.socket_dir),
+                "--port",
+                str(_PORT),
+                within=5,
+            )
         except EmbeddedPostgresError:
             return False
         return True
