@@ -73,6 +73,7 @@ class Connector:
             self._url,
             min_size=1,
             max_size=size,
+            reset=_nothing_to_reset,
             timeout=self._connect_timeout,
             command_timeout=self._command_timeout,
             server_settings=self._server_settings,
@@ -89,6 +90,10 @@ class Connector:
         with suppress(*DRIVER_ERRORS):
             await connection.close(timeout=CLOSE_TIMEOUT)
         connection.terminate()
+
+
+async def _nothing_to_reset(_connection: object) -> None:
+    """The pool runs single statements, which leave nothing behind; the driver's own reset would be one more query."""
 
 
 def unreachable(error: Exception) -> DatabaseUnavailableError:

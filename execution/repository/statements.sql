@@ -1,8 +1,8 @@
 -- The hot statements, by name. Each runs prepared, on a connection with `plan_cache_mode = force_generic_plan` and
 -- `enable_seqscan = off` (a plan made while the tables were empty must not scan them when they are full).
 --
--- Lock order, everywhere: workers row, then executions rows by id. Batches are sorted by id before they are sent, and the
--- nested loop that a generic plan uses visits them in that order, so two processes' batches cannot deadlock.
+-- Lock order: executions rows by id. Batches are sorted by id before they are sent, and the nested loop that a generic
+-- plan uses visits them in that order, so two processes' batches cannot deadlock; a claim skips what is locked.
 
 -- name: create_executions
 -- Insert new executions with their first events. Executions whose id exists are left alone and not returned.
