@@ -104,15 +104,18 @@ class Shell:
 
     @contextmanager
     def worker(self, *options: str) -> Iterator[subprocess.Popen[str]]:
-        """A worker that is ready; killed at the end if it still runs."""
+        """A worker that is ready; asked to stop at the end, so that the last one to leave stops the database."""
         process = self.start("worker", *options)
         try:
             assert process.stdout is not None
             assert "ready" in process.stdout.readline()
             yield process
         finally:
-            process.kill()
-            process.communicate()
+            process.terminate()
+            try:
+                process.communicate(timeout=WITHIN)
+            finally:
+                process.kill()
 
 
 @pytest.fixture(scope="module")
