@@ -25,6 +25,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
+from execution.domain.documents import problems_of
 from execution.domain.execution import JsonObject
 from execution.errors import InvalidDocumentError, SettingsError, UnknownKindError
 
@@ -104,10 +105,7 @@ class Handler:
         try:
             return self.parameters_model.model_validate(parameters)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, one['loc'])) or 'parameters'}: {one['msg']}"
-                for one in error.errors(include_url=False)
-            )
+            problems = problems_of(error, "parameters")
             raise InvalidDocumentError(f"parameters of {self.kind!r}", problems) from None
 
 

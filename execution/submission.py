@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from execution.domain.commands import Create
-from execution.domain.documents import to_document
+from execution.domain.documents import problems_of, to_document
 from execution.domain.execution import JsonObject
 from execution.domain.retry import RetryPolicy
 from execution.domain.text import storable
@@ -72,8 +72,7 @@ class Submission(BaseModel):
         try:
             return cls(**fields)
         except ValidationError as error:
-            problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
-            raise InvalidDocumentError("The submission", "; ".join(problems)) from None
+            raise InvalidDocumentError("The submission", problems_of(error, "submission")) from None
 
     def to_command(
         self,

@@ -6,6 +6,7 @@ import asyncio
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from execution.domain.documents import problems_of
 from execution.domain.execution import JsonObject
 from execution.errors import InvalidDocumentError
 from execution.handlers import TaskContext
@@ -36,10 +37,7 @@ def _pace(parameters: JsonObject) -> Pace:
     try:
         return Pace.model_validate(parameters)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False)
-        )
-        raise InvalidDocumentError("parameters of 'noop'", problems) from None
+        raise InvalidDocumentError("parameters of 'noop'", problems_of(error, "parameters")) from None
 
 
 async def _keep(context: TaskContext, pace: Pace) -> None:

@@ -25,8 +25,8 @@ from execution.errors import ExecutionServiceError, SettingsError
 from execution.handlers import HandlerRegistry
 from execution.log import configure_logging
 from execution.repository.database import Database
-from execution.repository.diagnosis import Diagnosis, read_revision
-from execution.repository.schema import EXPECTED_REVISION
+from execution.repository.diagnosis import Diagnosis
+from execution.repository.schema import EXPECTED_REVISION, read_revision
 from execution.settings import Settings
 from execution.wiring import database_address
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from execution.cli.connection import client_settings
 from execution.cli.output import answer
-from execution.repository.diagnosis import read_revision
-from execution.repository.schema import migrate
+from execution.repository.schema import migrate, read_revision
 from execution.wiring import database_address
 
 

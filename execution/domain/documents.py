@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from execution.domain.execution import JsonObject
 from execution.errors import DocumentTooLargeError, InvalidDocumentError
@@ -44,6 +44,13 @@ def to_document(value: Any, what: str, limit: int = DEFAULT_LIMIT) -> JsonObject
     # Read back, so that what runs now and what is read from the log later are the same (tuples are lists, and so on).
     restored: JsonObject = orjson.loads(encoded)
     return restored
+
+
+def problems_of(error: ValidationError, whole: str) -> str:
+    """What a model refuses, field by field; `whole` names the document where no single field is to blame."""
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc'])) or whole}: {one['msg']}" for one in error.errors(include_url=False)
+    )
 
 
 def _check(document: JsonObject, what: str) -> None:

@@ -7,12 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import ColumnElement, Integer, Select, and_, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from execution.domain.state import ExecutionState
-from execution.repository.connections import DRIVER_ERRORS, Connector
 from execution.repository.database import Database
 from execution.repository.reading import translated
 from execution.repository.tables import executions, workers
@@ -49,27 +47,6 @@ class KindBacklog:
     kind: str
     pending: int
     oldest_seconds: float | None
-
-
-async def read_revision(url: str, *, connect_timeout: float = 10.0) -> str | None:
-    """The revision the schema is at; None without a schema.
-
-    Raises:
-        DatabaseUnavailableError: PostgreSQL does not answer.
-    """
-    connector = Connector(
-        url, connect_timeout=connect_timeout, statement_timeout=connect_timeout, application_name="execution diagnosis"
-    )
-    connection = await connector.connect()
-    try:
-        revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
-    except asyncpg.UndefinedTableError:
-        return None
-    except DRIVER_ERRORS as error:
-        raise translated("Reading the schema's revision", error) from error
-    finally:
-        await connector.discard(connection)
-    return revision
 
 
 class Diagnosis:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from execution.domain.execution import Execution
 from execution.domain.state import ExecutionState
+from execution.domain.text import storable
 from execution.errors import InvalidFilterError
 from execution.repository.reading import translating
 from execution.repository.records import execution_from_row
@@ -22,7 +22,6 @@ from execution.repository.tables import executions
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE = 1_000_000_000
-_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 _HEAVY = {"parameters", "result", "progress_context"}
 """Columns a list leaves out: a page of large documents helps nobody."""
 
@@ -141,7 +140,7 @@ def _state(name: str, value: object) -> ExecutionState:
 
 
 def _text(name: str, value: object) -> str:
-    if isinstance(value, str) and not _NOT_STORABLE.search(value):
+    if isinstance(value, str) and storable(value) == value:
         return value
     raise InvalidFilterError(name, value, "a text")
 

@@ -40,7 +40,7 @@ async def migrate(url: str, revision: str = "head") -> str:
         SchemaMismatchError: the schema is newer than this release.
         DatabaseError: a migration failed; it was rolled back.
     """
-    found = await _revision_at(url)
+    found = await read_revision(url)
     wanted = EXPECTED_REVISION if revision == "head" else revision
     if found == wanted:
         return wanted
@@ -68,9 +68,14 @@ async def check_schema(pool: asyncpg.Pool) -> None:
         raise SchemaMismatchError(found, EXPECTED_REVISION, advice)
 
 
-async def _revision_at(url: str) -> str | None:
+async def read_revision(url: str, *, connect_timeout: float = CONNECT_TIMEOUT) -> str | None:
+    """The revision a database's schema is at; None where nothing was migrated yet.
+
+    Raises:
+        DatabaseUnavailableError: PostgreSQL does not answer.
+    """
     try:
-        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT)
+        connection = await asyncpg.connect(url, timeout=connect_timeout, command_timeout=connect_timeout)
     except DRIVER_ERRORS as error:
         raise unreachable(error) from error
     try:

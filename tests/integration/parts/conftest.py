@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
@@ -18,17 +17,6 @@ from execution.repository.workers import WorkerStore
 from execution.state_manager import ExecutionStateManager
 from tests.support.stored import submit
 from tests.support.task_bench import KIND, Bench
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with Database(database_url) as database:
-        yield database
-
-
-@pytest.fixture
-def repository(database: Database) -> ExecutionRepository:
-    return ExecutionRepository(database)
 
 
 @pytest.fixture

@@ -8,19 +8,7 @@ import asyncpg
 import pytest
 
 from execution.repository.database import Database
-from execution.repository.repository import ExecutionRepository
 from execution.repository.workers import WorkerStore
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with Database(database_url) as database:
-        yield database
-
-
-@pytest.fixture
-def repository(database: Database) -> ExecutionRepository:
-    return ExecutionRepository(database)
 
 
 @pytest.fixture
