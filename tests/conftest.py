@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -17,9 +19,15 @@ from tests.support.database import SERVER_OVERRIDES, ensure_template, own_databa
 _RUN_FOLDER = "TEST_RUN_FOLDER"  # set by the first process of a run and inherited by its workers
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, help="Repeat the chance of an earlier run, whose report begins with its seed.")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Runs outside `tmp_path`, whose parents pytest closes to the system user that runs the server for root."""
     if not _is_worker(config):
+        if config.option.seed is None:  # the test processes are given the same options, so they share the seed
+            config.option.seed = secrets.randbelow(1_000_000)
         os.environ[_RUN_FOLDER] = tempfile.mkdtemp(prefix="execution-tests-")
 
 
@@ -28,8 +36,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(os.environ.pop(_RUN_FOLDER), ignore_errors=True)
 
 
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed: {config.option.seed} (the same chance again: --seed {config.option.seed})"
+
+
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> Random:
+    """The chance of one test: the same for the same seed of the run, whichever other tests run with it."""
+    return Random(f"{request.config.option.seed} {request.node.nodeid}")
 
 
 @pytest.fixture(scope="session")
