@@ -1,7 +1,14 @@
 """A batch of appends as the array parameters of its statement, one array per column.
 
-Encoding an array costs the driver a good part of a microsecond per element, which is what a batch costs this process.
-So an append's events travel as one JSON array, and a column without any value as no array at all.
+Encoding an array costs the driver a good part of a microsecond per element, and that is most of what a batch costs this
+process. So nothing travels that PostgreSQL can know: an append's events are one JSON array, from which the statement
+takes the version, the parameters and the result; and of the other columns the arrays are as short as they can be.
+
+| array | what the statement makes of it |
+|---|---|
+| one element per append | each has its own value |
+| one element | every append of the batch has this value |
+| none (NULL) | no append has a value; where the statement says so: every row keeps the one it has |
 """
 
 from __future__ import annotations
@@ -18,27 +25,28 @@ if TYPE_CHECKING:
 
 Column = list[Any] | None
 
+NO_EPOCH = -1
+"""Stands for a write that is not a worker's: no execution has this epoch."""
+
 
 def creation_arguments(batch: Sequence[Append]) -> list[Column]:
     """The parameters of `create_executions`."""
     new = [append.execution for append in batch]
     return [
         [one.id for one in new],
-        [one.tenant_id for one in new],
-        [one.kind for one in new],
-        [one.state for one in new],
-        [one.version for one in new],
-        [one.priority for one in new],
+        _shared([one.tenant_id for one in new]),
+        _shared([one.kind for one in new]),
+        _shared([one.state for one in new]),
+        _shared([one.priority for one in new]),
         _sparse([one.agent_id for one in new]),
         _sparse([one.task_id for one in new]),
         _sparse([one.parent_id for one in new]),
         _sparse([one.trace_context for one in new]),
-        [to_json(one.parameters) for one in new],
         _sparse([to_json(one.retry_policy.to_json()) if one.retry_policy else None for one in new]),
         _sparse([one.schedule_to_start for one in new]),
         _sparse([one.start_to_close for one in new]),
         _sparse([one.deadline for one in new]),
-        [one.run_at for one in new],
+        _sparse([one.run_at if one.run_at != one.created_at else None for one in new]),
         [one.created_at for one in new],
         *_event_arguments(batch),
     ]
@@ -47,28 +55,27 @@ def creation_arguments(batch: Sequence[Append]) -> list[Column]:
 def change_arguments(batch: Sequence[Append]) -> list[Column]:
     """The parameters of `append_events`."""
     after = [append.execution for append in batch]
+    started_is_kept = all(append.keeps("started_at") for append in batch)
     return [
         [one.id for one in after],
-        [append.expected_version for append in batch],
-        _sparse([append.lease_epoch for append in batch]),
-        [one.state for one in after],
-        [one.version for one in after],
-        [one.lease_epoch for one in after],
+        _shared([append.expected_version for append in batch]),
+        _shared([NO_EPOCH if append.lease_epoch is None else append.lease_epoch for append in batch]),
+        _shared([one.state for one in after]),
+        _shared([one.completed_at is not None for one in after]),
+        _shared([one.lease_epoch for one in after]),
         _sparse([one.worker_id for one in after]),
-        [one.attempt for one in after],
-        [one.rescues for one in after],
-        [one.idempotent for one in after],
-        [one.pause_requested for one in after],
-        _sparse([to_json(one.result) for one in after]),
+        _shared([one.attempt for one in after]),
+        _shared([one.rescues for one in after]),
+        _shared([one.idempotent for one in after]),
+        _shared([one.pause_requested for one in after]),
         _sparse([to_json(one.error) for one in after]),
-        [one.progress.percentage for one in after],
+        _shared([one.progress.percentage for one in after]),
         _sparse([one.progress.message for one in after]),
         _sparse([to_json(one.progress.context) if one.progress.context else None for one in after]),
         _sparse([one.deadline for one in after]),
-        [one.run_at for one in after],
+        _sparse([None if append.keeps("run_at") else append.execution.run_at for append in batch]),
+        None if started_is_kept else [one.started_at for one in after],
         [one.updated_at for one in after],
-        _sparse([one.started_at for one in after]),
-        _sparse([one.completed_at for one in after]),
         *_event_arguments(batch),
     ]
 
@@ -76,11 +83,17 @@ def change_arguments(batch: Sequence[Append]) -> list[Column]:
 def _event_arguments(batch: Sequence[Append]) -> list[Column]:
     """Who caused the events, and the events: every event of one append has its time and its actor in common."""
     return [
-        [append.command_id for append in batch],
-        _sparse([append.events[0].actor for append in batch]),
+        _shared([append.command_id for append in batch]),
+        _shared([append.events[0].actor for append in batch]),
         [orjson.dumps([[event.type, event.data] for event in append.events]).decode() for append in batch],
     ]
 
 
+def _shared(column: list[Any]) -> Column:
+    """The column of a value that most batches have in common."""
+    return column[:1] if column.count(column[0]) == len(column) else column
+
+
 def _sparse(column: list[Any]) -> Column:
+    """The column of a value that most appends do not have."""
     return None if column.count(None) == len(column) else column

@@ -47,14 +47,14 @@ _RECONNECT_DELAYS = (0.0, 0.05, 0.1, 0.2, 0.5)
 
 @dataclass(slots=True, eq=False)
 class Append:
-    """One decision to be written: its events (with time and actor in common), and the execution after them.
+    """One decision to be written: its events (with time and actor in common), and the execution before and after them.
 
     `lease_epoch` is given for a worker's write only, and is that of its claim. `give_up_at` is on the monotonic clock.
     """
 
+    before: Execution | None
     execution: Execution
     events: Sequence[Event]
-    expected_version: int
     lease_epoch: int | None
     give_up_at: float
     done: asyncio.Future[None]
@@ -66,7 +66,16 @@ class Append:
     @property
     def is_creation(self) -> bool:
         """Is it the execution's first append?"""
-        return self.expected_version == 0
+        return self.before is None
+
+    @property
+    def expected_version(self) -> int:
+        """The version the decision was made on; 0 for a creation."""
+        return 0 if self.before is None else self.before.version
+
+    def keeps(self, attribute: str) -> bool:
+        """Has the execution this attribute as it had it before?"""
+        return bool(getattr(self.before, attribute) == getattr(self.execution, attribute))
 
     def refuse(self) -> None:
         """It was not written because the row was not as expected."""
@@ -110,14 +119,14 @@ class AppendLanes:
 
     async def append(
         self,
+        before: Execution | None,
         execution: Execution,
         events: Sequence[Event],
         *,
-        expected_version: int,
         lease_epoch: int | None = None,
         patience: float | None = None,
     ) -> None:
-        """Write the events and the row after them; returns when both are committed.
+        """Write the events and the row after them; returns when both are committed. `before`: None for a creation.
 
         Cancelling the caller does not take the write back: it is on its way.
 
@@ -130,7 +139,7 @@ class AppendLanes:
         """
         loop = asyncio.get_running_loop()
         give_up_at = time.monotonic() + (self._patience if patience is None else patience)
-        append = Append(execution, events, expected_version, lease_epoch, give_up_at, loop.create_future())
+        append = Append(before, execution, events, lease_epoch, give_up_at, loop.create_future())
         self._lane_of(append).put(append)
         await append.done
 
@@ -224,20 +233,24 @@ class _Lane:
             append.sent = True
             append.command_id = append.command_id or batch_id
         rows = await connection.fetch(self._statement, *self._arguments(batch))
-        written = {row["id"] for row in rows}
-        doubtful = [append for append in batch if append.resent and append.execution.id not in written]
+        written = batch
+        if rows:
+            written = await self._settle_refused(batch, set(rows[0]["written"] or ()))
+        for append in written:
+            append.confirm()
+        if self._queue:
+            self._refuse_overtaken({one.execution.id: one.execution.version for one in written})
+
+    async def _settle_refused(self, batch: Sequence[Append], written: set[UUID]) -> list[Append]:
+        """Answer the appends that were not written; the others."""
+        refused = [append for append in batch if append.execution.id not in written]
+        doubtful = [append for append in refused if append.resent]
         if doubtful:
             # The connection that was lost may have committed after all, between the look-up and this statement.
             await self._settle_committed(doubtful)
-        for append in batch:
-            if append.execution.id in written:
-                append.confirm()
-            else:
-                append.refuse()
-        if self._queue:
-            self._refuse_overtaken(
-                {one.execution.id: one.execution.version for one in batch if one.execution.id in written}
-            )
+        for append in refused:
+            append.refuse()
+        return [append for append in batch if append.execution.id in written]
 
     def _refuse_overtaken(self, versions: dict[UUID, int]) -> None:
         """Answer queued appends that expected a version just replaced, without asking PostgreSQL."""
@@ -324,8 +337,8 @@ class _Lane:
             await self._connector.discard(connection)
 
 
-def _by_id(append: Append) -> UUID:
-    return append.execution.id
+def _by_id(append: Append) -> bytes:
+    return append.execution.id.bytes  # in PostgreSQL's order, and compared faster than the ids themselves
 
 
 def _problem(error: Exception) -> str:

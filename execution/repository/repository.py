@@ -81,10 +81,7 @@ class ExecutionRepository:
             DuplicateExecutionError: `before` is None and the id exists.
         """
         after = after or fold(events, before)
-        expected_version = before.version if before else 0
-        await self.db.lanes.append(
-            after, events, expected_version=expected_version, lease_epoch=lease_epoch, patience=patience
-        )
+        await self.db.lanes.append(before, after, events, lease_epoch=lease_epoch, patience=patience)
         return after
 
     async def update_state(

@@ -5,19 +5,25 @@
 -- plan uses visits them in that order, so two processes' batches cannot deadlock; a claim skips what is locked.
 
 -- name: create_executions
--- Insert new executions with their first events. Executions whose id exists are left alone and not returned.
+-- Insert new executions with their first events. Executions whose id exists are left alone and not counted as written.
 -- Index: executions_pkey. Without ON CONFLICT one repeated id would fail the whole batch.
--- `events` is an array of [type, data]; their versions count up from 1. A column that is null for the whole batch comes as
--- a null array, which unnest pads.
+-- How a column's array may be shortened stands in `batches.py`: coalesce(t.x, ($n)[1]) reads one of a value that every
+-- execution has, CASE cardinality(...) one of a value that may be null. `events` is an array of [type, data]; their
+-- versions count up from 1, and the first one's submission holds the parameters.
 WITH item AS (
-    SELECT * FROM unnest(
-        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::smallint[], $7::text[], $8::text[], $9::uuid[],
-        $10::text[], $11::jsonb[], $12::jsonb[], $13::float8[], $14::float8[], $15::timestamptz[], $16::timestamptz[],
-        $17::timestamptz[], $18::uuid[], $19::text[], $20::jsonb[]
+    SELECT
+        id, events, created_at, agent_id, task_id, parent_id, trace_context, retry_policy, schedule_to_start,
+        start_to_close, deadline, coalesce(run_at, created_at) AS run_at,
+        coalesce(tenant_id, ($2)[1]) AS tenant_id, coalesce(kind, ($3)[1]) AS kind, coalesce(state, ($4)[1]) AS state,
+        coalesce(priority, ($5)[1]) AS priority, coalesce(command_id, ($16)[1]) AS command_id,
+        CASE cardinality($17) WHEN 1 THEN ($17)[1] ELSE actor END AS actor
+    FROM unnest(
+        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[], $8::uuid[],
+        $9::text[], $10::jsonb[], $11::float8[], $12::float8[], $13::timestamptz[], $14::timestamptz[],
+        $15::timestamptz[], $16::uuid[], $17::text[], $18::jsonb[]
     ) AS t (
-        id, tenant_id, kind, state, version, priority, agent_id, task_id, parent_id,
-        trace_context, parameters, retry_policy, schedule_to_start, start_to_close, deadline, run_at,
-        created_at, command_id, actor, events
+        id, tenant_id, kind, state, priority, agent_id, task_id, parent_id, trace_context, retry_policy,
+        schedule_to_start, start_to_close, deadline, run_at, created_at, command_id, actor, events
     )
 ), inserted AS (
     INSERT INTO executions (
@@ -26,9 +32,9 @@ WITH item AS (
         created_at, updated_at, lease_epoch, attempt, rescues, idempotent, pause_requested, progress_percentage
     )
     SELECT
-        id, tenant_id, kind, state, version, priority, agent_id, task_id, parent_id,
-        trace_context, parameters, retry_policy, schedule_to_start, start_to_close, deadline, run_at,
-        created_at, created_at, 0, 1, 0, false, false, 0
+        id, tenant_id, kind, state, jsonb_array_length(events), priority, agent_id, task_id, parent_id,
+        trace_context, events #> '{0,1,submission,parameters}', retry_policy, schedule_to_start, start_to_close,
+        deadline, run_at, created_at, created_at, 0, 1, 0, false, false, 0
     FROM item
     ON CONFLICT (id) DO NOTHING
     RETURNING id
@@ -39,36 +45,48 @@ WITH item AS (
     FROM inserted JOIN item USING (id)
     CROSS JOIN LATERAL jsonb_array_elements(item.events) WITH ORDINALITY AS event (value, number)
 )
-SELECT id FROM inserted;
+SELECT array_agg(id) AS written FROM inserted HAVING count(*) < cardinality($1);
 
 -- name: append_events
 -- Append events to existing executions and move their rows to the state after them, where the row still has the version
--- the decision was made on and, for a worker's write, the lease epoch of its claim. Rows not returned were not written.
+-- the decision was made on and, for a worker's write, the lease epoch of its claim ($3; -1: not a worker's write).
+-- Answers nothing when all were written, otherwise the ids of those that were.
 -- Index: executions_pkey. Without the version guard two decisions on one state would both stand; without the epoch guard
--- a worker that was declared dead could re-read the version and write on. `events` as above, from expected_version + 1 on.
+-- a worker that was declared dead could re-read the version and write on. `events` as above, from expected_version + 1
+-- on; a result stands in the `completed` event, which is the last one of an end. run_at null and $18 null: as it was.
 WITH item AS (
-    SELECT * FROM unnest(
-        $1::uuid[], $2::int[], $3::int[], $4::text[], $5::int[], $6::int[], $7::uuid[], $8::int[], $9::int[],
-        $10::boolean[], $11::boolean[], $12::jsonb[], $13::jsonb[], $14::float8[], $15::text[], $16::jsonb[],
-        $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::timestamptz[], $21::timestamptz[],
-        $22::uuid[], $23::text[], $24::jsonb[]
+    SELECT
+        id, events, worker_id, error, progress_message, progress_context, deadline, run_at, started_at, updated_at,
+        coalesce(expected_version, ($2)[1]) AS expected_version, coalesce(expected_epoch, ($3)[1]) AS expected_epoch,
+        coalesce(state, ($4)[1]) AS state, coalesce(has_ended, ($5)[1]) AS has_ended,
+        coalesce(lease_epoch, ($6)[1]) AS lease_epoch, coalesce(attempt, ($8)[1]) AS attempt,
+        coalesce(rescues, ($9)[1]) AS rescues, coalesce(idempotent, ($10)[1]) AS idempotent,
+        coalesce(pause_requested, ($11)[1]) AS pause_requested,
+        coalesce(progress_percentage, ($13)[1]) AS progress_percentage, coalesce(command_id, ($20)[1]) AS command_id,
+        CASE cardinality($21) WHEN 1 THEN ($21)[1] ELSE actor END AS actor
+    FROM unnest(
+        $1::uuid[], $2::int[], $3::int[], $4::text[], $5::boolean[], $6::int[], $7::uuid[], $8::int[], $9::int[],
+        $10::boolean[], $11::boolean[], $12::jsonb[], $13::float8[], $14::text[], $15::jsonb[], $16::timestamptz[],
+        $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::uuid[], $21::text[], $22::jsonb[]
     ) AS t (
-        id, expected_version, expected_epoch, state, version, lease_epoch, worker_id, attempt, rescues,
-        idempotent, pause_requested, result, error, progress_percentage, progress_message, progress_context,
-        deadline, run_at, updated_at, started_at, completed_at, command_id, actor, events
+        id, expected_version, expected_epoch, state, has_ended, lease_epoch, worker_id, attempt, rescues,
+        idempotent, pause_requested, error, progress_percentage, progress_message, progress_context, deadline,
+        run_at, started_at, updated_at, command_id, actor, events
     )
 ), updated AS (
     UPDATE executions AS e SET
-        state = item.state, version = item.version, lease_epoch = item.lease_epoch, worker_id = item.worker_id,
-        attempt = item.attempt, rescues = item.rescues, idempotent = item.idempotent,
-        pause_requested = item.pause_requested, result = item.result, error = item.error,
+        state = item.state, version = item.expected_version + jsonb_array_length(item.events),
+        lease_epoch = item.lease_epoch, worker_id = item.worker_id, attempt = item.attempt, rescues = item.rescues,
+        idempotent = item.idempotent, pause_requested = item.pause_requested,
+        result = CASE WHEN item.has_ended THEN nullif(item.events #> '{-1,1,result}', 'null') END, error = item.error,
         progress_percentage = item.progress_percentage, progress_message = item.progress_message,
-        progress_context = item.progress_context, deadline = item.deadline, run_at = item.run_at,
-        updated_at = item.updated_at, started_at = item.started_at, completed_at = item.completed_at
+        progress_context = item.progress_context, deadline = item.deadline, run_at = coalesce(item.run_at, e.run_at),
+        started_at = CASE WHEN $18 IS NULL THEN e.started_at ELSE item.started_at END,
+        updated_at = item.updated_at, completed_at = CASE WHEN item.has_ended THEN item.updated_at END
     FROM item
     WHERE e.id = item.id
       AND e.version = item.expected_version
-      AND (item.expected_epoch IS NULL OR e.lease_epoch = item.expected_epoch)
+      AND item.expected_epoch IN (-1, e.lease_epoch)
     RETURNING e.id, e.tenant_id, e.updated_at, item.expected_version, item.command_id, item.actor, item.events
 ), logged AS (
     INSERT INTO execution_events (execution_id, version, type, occurred_at, tenant_id, actor, command_id, data)
@@ -77,7 +95,7 @@ WITH item AS (
     FROM updated
     CROSS JOIN LATERAL jsonb_array_elements(updated.events) WITH ORDINALITY AS event (value, number)
 )
-SELECT id FROM updated;
+SELECT array_agg(id) AS written FROM updated HAVING count(*) < cardinality($1);
 
 -- name: look_up_appends
 -- Which command wrote these versions: how an append whose answer was lost learns whether it was applied.

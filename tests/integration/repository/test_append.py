@@ -148,7 +148,7 @@ class TestRefused:
         events = decide(bad, Pause(), repository.db.clock.now())
         refused_by_a_constraint = replace(bad, version=bad.version + 1, attempt=0)
         outcomes = await asyncio.gather(
-            repository.db.lanes.append(refused_by_a_constraint, events, expected_version=bad.version),
+            repository.db.lanes.append(bad, refused_by_a_constraint, events),
             *(carry_out(repository, one, Pause()) for one in good),
             return_exceptions=True,
         )
