@@ -100,8 +100,8 @@ class _Draft:
                 "state": state,
                 "result": result,
                 "error": error,
-                "started_at": started.isoformat() if started else None,
-                "completed_at": self.now.isoformat(),
+                "started_at": started,
+                "completed_at": self.now,
                 "duration_seconds": (self.now - started).total_seconds() if started else None,
             },
         )
@@ -114,31 +114,29 @@ class _Draft:
             facts["lease_epoch"] = self.execution.lease_epoch + 1
         if (limit := self.execution.schedule_to_start) is not None:
             facts["deadline"] = _after(run_at, limit)
-        self.change(S.PENDING, reason, run_at=run_at.isoformat(), **facts)
+        self.change(S.PENDING, reason, run_at=run_at, **facts)
+
+
+_OPTIONAL_FIELDS = ("agent_id", "task_id", "schedule_to_start", "start_to_close", "parent_id", "trace_context")
 
 
 def _create(command: Create, now: datetime, actor: str | None) -> list[Event]:
     run_at = max(command.run_at, now) if command.run_at else now
-    submission = {
-        "id": str(command.id),
+    submission: JsonObject = {
+        "id": command.id,
         "tenant_id": command.tenant_id,
         "kind": command.kind,
         "parameters": command.parameters,
-        "run_at": run_at.isoformat(),
-    } | {
-        name: value
-        for name, value in (
-            ("agent_id", command.agent_id),
-            ("task_id", command.task_id),
-            ("priority", command.priority or None),
-            ("retry_policy", command.retry_policy.to_json() if command.retry_policy else None),
-            ("schedule_to_start", command.schedule_to_start),
-            ("start_to_close", command.start_to_close),
-            ("parent_id", str(command.parent_id) if command.parent_id else None),
-            ("trace_context", command.trace_context),
-        )
-        if value is not None
+        "run_at": run_at,
     }
+    for name in _OPTIONAL_FIELDS:
+        value = getattr(command, name)
+        if value is not None:
+            submission[name] = value
+    if command.priority:
+        submission["priority"] = command.priority
+    if command.retry_policy:
+        submission["retry_policy"] = command.retry_policy.to_json()
     data = {"previous_state": None, "new_state": S.CREATED, "reason": None, "submission": submission}
     events = [Event(EventType.STATE_CHANGED, 1, now, data, actor)]
     if command.start:
@@ -357,8 +355,8 @@ def _running_deadline(execution: Execution, now: datetime) -> JsonObject:
     return {} if execution.start_to_close is None else {"deadline": _after(now, execution.start_to_close)}
 
 
-def _after(moment: datetime, seconds: float) -> str:
-    return (moment + timedelta(seconds=seconds)).isoformat()
+def _after(moment: datetime, seconds: float) -> datetime:
+    return moment + timedelta(seconds=seconds)
 
 
 _RULES: dict[type, Callable[[_Draft, Any], None]] = {

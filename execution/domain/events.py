@@ -10,8 +10,10 @@
 The further facts of a change of state are what it set: of the first event the whole `submission`; later `run_at`,
 `deadline`, `attempt`, `rescues`, `lease_epoch`, `worker_id`, `idempotent`, `error` where they apply.
 
-`data` holds JSON values only: times are ISO 8601 strings with offset, ids are strings. An event says all it changes, so
-folding copies and never computes.
+`data` holds what JSON can say. In an event that was just decided, times are `datetime` and ids `UUID`; in the log, and
+so in an event that was read from it, they are ISO 8601 strings with offset and strings. `evolve` takes both for the
+same: making those texts with every write and reading them again would be a good part of its cost. An event says all it
+changes, so folding copies and never computes.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ class EventType(StrEnum):
     PROGRESS = "agent.execution.progress"
     COMPLETED = "agent.execution.completed"
     PAUSE_REQUESTED = "agent.execution.pause_requested"
+
+    # Like the text it is; an enum's own hash is a Python function, and is that of the member's name.
+    __hash__ = str.__hash__
 
 
 class Event(NamedTuple):

@@ -10,58 +10,62 @@ from uuid import UUID
 from execution.domain.events import Event, EventType
 from execution.domain.execution import NO_PROGRESS, Execution, Progress
 from execution.domain.retry import RetryPolicy
-from execution.domain.state import TERMINAL_STATES, ExecutionState
+from execution.domain.state import STATES, TERMINAL_STATES, ExecutionState
 
 
 def evolve(execution: Execution | None, event: Event) -> Execution:
     """The execution after one more event; None before the first."""
-    if execution is None:
-        return _created(event)
-    return execution.with_changes(_CHANGES[event.type](execution, event))
+    return fold((event,), execution)
 
 
 def fold(events: Iterable[Event], execution: Execution | None = None) -> Execution:
     """The execution after all these events, in version order."""
-    for event in events:
-        execution = evolve(execution, event)
+    remaining = iter(events)
     if execution is None:
-        raise ValueError("an execution without events does not exist")
-    return execution
+        first = next(remaining, None)
+        if first is None:
+            raise ValueError("an execution without events does not exist")
+        after = Execution.from_fields(_created(first))
+    else:
+        after = execution.with_changes({})
+    # One copy for all of them, which nobody else knows yet: each event may change it in place.
+    fields = after.__dict__
+    for event in remaining:
+        fields.update(_CHANGES[event.type](after, event))
+    return after
 
 
 _PLAIN_FACTS = ("attempt", "rescues", "lease_epoch", "idempotent", "error")
 
 
-def _created(event: Event) -> Execution:
+def _created(event: Event) -> dict[str, Any]:
     submission = event.data["submission"]
-    policy, parent = submission.get("retry_policy"), submission.get("parent_id")
-    return Execution.from_fields(
-        {
-            "id": UUID(submission["id"]),
-            "tenant_id": submission["tenant_id"],
-            "kind": submission["kind"],
-            "state": ExecutionState.CREATED,
-            "version": event.version,
-            "parameters": submission["parameters"],
-            "created_at": event.occurred_at,
-            "updated_at": event.occurred_at,
-            "run_at": _time(submission.get("run_at")) or event.occurred_at,
-            "agent_id": submission.get("agent_id"),
-            "task_id": submission.get("task_id"),
-            "priority": submission.get("priority", 0),
-            "retry_policy": RetryPolicy.from_json(policy) if policy else None,
-            "schedule_to_start": submission.get("schedule_to_start"),
-            "start_to_close": submission.get("start_to_close"),
-            "parent_id": UUID(parent) if parent else None,
-            "trace_context": submission.get("trace_context"),
-            "progress": NO_PROGRESS,
-        }
-    )
+    policy = submission.get("retry_policy")
+    return {
+        "id": _id(submission["id"]),
+        "tenant_id": submission["tenant_id"],
+        "kind": submission["kind"],
+        "state": ExecutionState.CREATED,
+        "version": event.version,
+        "parameters": submission["parameters"],
+        "created_at": event.occurred_at,
+        "updated_at": event.occurred_at,
+        "run_at": _time(submission.get("run_at")) or event.occurred_at,
+        "agent_id": submission.get("agent_id"),
+        "task_id": submission.get("task_id"),
+        "priority": submission.get("priority", 0),
+        "retry_policy": RetryPolicy.from_json(policy) if policy else None,
+        "schedule_to_start": submission.get("schedule_to_start"),
+        "start_to_close": submission.get("start_to_close"),
+        "parent_id": _id(submission.get("parent_id")),
+        "trace_context": submission.get("trace_context"),
+        "progress": NO_PROGRESS,
+    }
 
 
 def _state_changed(execution: Execution, event: Event) -> dict[str, Any]:
     data = event.data
-    new_state = ExecutionState(data["new_state"])
+    new_state = STATES[data["new_state"]]
     changes: dict[str, Any] = {
         "state": new_state,
         "version": event.version,
@@ -87,8 +91,7 @@ def _running(execution: Execution, event: Event) -> dict[str, Any]:
     """A start names who runs it and starts the clock; going on after a pause does neither."""
     if execution.state is not ExecutionState.PENDING:
         return {}
-    worker = event.data.get("worker_id")
-    return {"worker_id": UUID(worker) if worker else None, "started_at": event.occurred_at, "error": None}
+    return {"worker_id": _id(event.data.get("worker_id")), "started_at": event.occurred_at, "error": None}
 
 
 def _pending(execution: Execution, event: Event) -> dict[str, Any]:
@@ -127,8 +130,12 @@ def _pause_requested(execution: Execution, event: Event) -> dict[str, Any]:
     }
 
 
-def _time(value: str | None) -> datetime | None:
-    return datetime.fromisoformat(value) if value else None
+def _time(value: datetime | str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _id(value: UUID | str | None) -> UUID | None:
+    return UUID(value) if isinstance(value, str) else value
 
 
 _CHANGES = {

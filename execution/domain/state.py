@@ -19,6 +19,9 @@ class ExecutionState(StrEnum):
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
 
+    # Like the text it is; an enum's own hash is a Python function, and every event looks states up several times.
+    __hash__ = str.__hash__
+
     @property
     def is_terminal(self) -> bool:
         """Has the execution ended?"""
@@ -33,6 +36,9 @@ TERMINAL_STATES = frozenset(
         ExecutionState.CANCELLED,
     }
 )
+
+STATES = {state.value: state for state in ExecutionState}
+"""Every state by its word: a look-up takes a tenth of the time that calling the class takes."""
 
 HELD_STATES = frozenset({ExecutionState.RUNNING, ExecutionState.CANCELLING})
 """States in which a worker always holds the lease. (A PAUSED execution may be held, or not.)"""

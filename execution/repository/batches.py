@@ -16,8 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from execution.repository.records import to_json
 
 if TYPE_CHECKING:
@@ -85,7 +83,7 @@ def _event_arguments(batch: Sequence[Append]) -> list[Column]:
     return [
         _shared([append.command_id for append in batch]),
         _shared([append.events[0].actor for append in batch]),
-        [orjson.dumps([[event.type, event.data] for event in append.events]).decode() for append in batch],
+        [to_json([[event.type, event.data] for event in append.events]) for append in batch],
     ]
 
 

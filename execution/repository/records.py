@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -12,7 +13,7 @@ from execution.domain.events import Event, EventType
 from execution.domain.execution import NO_PROGRESS, Execution, Progress
 from execution.domain.history import HistoryItem
 from execution.domain.retry import RetryPolicy
-from execution.domain.state import ExecutionState
+from execution.domain.state import STATES
 
 Row = Mapping[str, Any] | asyncpg.Record
 
@@ -28,7 +29,7 @@ def execution_from_row(row: Row) -> Execution:
         if percentage or message is not None or context
         else NO_PROGRESS
     )
-    values["state"] = ExecutionState(values["state"])
+    values["state"] = STATES[values["state"]]
     values["parameters"] = from_json(values["parameters"])
     values["result"] = from_json(values["result"])
     values["error"] = from_json(values["error"])
@@ -61,10 +62,17 @@ def history_item_from_row(row: Row) -> HistoryItem:
 
 
 def to_json(value: Any) -> str | None:
-    """A JSON text for a `jsonb` parameter; None stays NULL."""
-    return None if value is None else orjson.dumps(value).decode()
+    """A JSON text for a `jsonb` parameter, times and ids in it as texts; None stays NULL."""
+    return None if value is None else orjson.dumps(value, default=_drivers_id).decode()
 
 
 def from_json(text: Any) -> Any:
     """The value of a `jsonb` column, whether the driver gave its text or its value."""
     return orjson.loads(text) if isinstance(text, str) else text
+
+
+def _drivers_id(value: Any) -> str:
+    """The driver gives ids of a class of its own, which the encoder does not know."""
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

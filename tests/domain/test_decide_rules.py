@@ -109,8 +109,8 @@ class TestEnd:
             "state": state,
             "result": result,
             "error": error,
-            "started_at": at(5).isoformat(),
-            "completed_at": at(7.5).isoformat(),
+            "started_at": at(5),
+            "completed_at": at(7.5),
             "duration_seconds": 2.5,
         }
         execution = log.execution

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from execution.domain.commands import Cancel, Command, Create, Finish, Pause, ReachPausePoint
 from execution.domain.decide import decide
 from execution.domain.events import Event, EventType
@@ -26,6 +28,11 @@ BOOM = {"type": "Boom", "message": "it broke"}
 def at(seconds: float) -> datetime:
     """A time so many seconds after `T0`."""
     return T0 + timedelta(seconds=seconds)
+
+
+def as_read(event: Event) -> Event:
+    """The event as it comes back from the log: what it holds went through JSON."""
+    return event._replace(data=orjson.loads(orjson.dumps(event.data)))
 
 
 @dataclass
