@@ -103,10 +103,10 @@ class Lease:
         return current.lease_epoch == self.epoch and current.worker_id == self.worker_id
 
     def _signal(self, after: Execution) -> None:
+        signal = self._repository.db.wakeups.signal
+        signal(Topic.LOG)
         if after.worker_id is None and not after.is_terminal:
-            self._repository.db.wakeups.signal(Topic.LOG, Topic.WORK)
-        else:
-            self._repository.db.wakeups.signal(Topic.LOG)
+            signal(Topic.WORK)
         self._on_change(after)
 
 

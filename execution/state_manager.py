@@ -120,14 +120,14 @@ class ExecutionStateManager:
 
         All of it is a hint. Whoever misses one finds the change at its next poll, so nothing here can fail the command.
         """
-        topics = [Topic.LOG]
+        signal = self._wakeups.signal
+        signal(Topic.LOG)
         if execution.deadline is not None:
-            topics.append(Topic.DEADLINE)
+            signal(Topic.DEADLINE)
         if new_state is ExecutionState.PENDING and previous_state is not ExecutionState.PENDING:
-            topics.append(Topic.WORK)
+            signal(Topic.WORK)
         elif execution.is_held or (previous_state in _MAY_BE_HELD and new_state is not previous_state):
-            topics.append(Topic.CONTROL)
-        self._wakeups.signal(*topics)
+            signal(Topic.CONTROL)
         self.changed(execution)
 
     def listen(self, listener: Callable[[Execution], None]) -> Callable[[], None]:

@@ -13,7 +13,7 @@ from execution.domain.events import Event, EventType
 from execution.domain.execution import NO_PROGRESS, Execution, Progress
 from execution.domain.history import HistoryItem
 from execution.domain.retry import RetryPolicy
-from execution.domain.state import STATES
+from execution.domain.state import STATES, ExecutionState
 
 Row = Mapping[str, Any] | asyncpg.Record
 
@@ -21,6 +21,23 @@ Row = Mapping[str, Any] | asyncpg.Record
 def execution_from_row(row: Row) -> Execution:
     """The execution a row of `executions` holds."""
     values = dict(row.items())
+    values["state"] = STATES[values["state"]]
+    values["result"] = from_json(values["result"])
+    values["error"] = from_json(values["error"])
+    return _execution(values)
+
+
+def claimed_execution(row: Row, worker_id: UUID, *, idempotent: bool) -> Execution:
+    """The execution a row of `claim_executions` tells of."""
+    values = dict(row.items())
+    values["state"] = ExecutionState.RUNNING
+    values["worker_id"] = worker_id
+    values["idempotent"] = idempotent
+    values["updated_at"] = values["started_at"]
+    return _execution(values)
+
+
+def _execution(values: dict[str, Any]) -> Execution:
     percentage = values.pop("progress_percentage")
     message = values.pop("progress_message")
     context = values.pop("progress_context")
@@ -29,10 +46,7 @@ def execution_from_row(row: Row) -> Execution:
         if percentage or message is not None or context
         else NO_PROGRESS
     )
-    values["state"] = STATES[values["state"]]
     values["parameters"] = from_json(values["parameters"])
-    values["result"] = from_json(values["result"])
-    values["error"] = from_json(values["error"])
     policy = from_json(values["retry_policy"])
     values["retry_policy"] = RetryPolicy.from_json(policy) if policy else None
     return Execution.from_fields(values)

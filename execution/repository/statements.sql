@@ -110,7 +110,8 @@ JOIN execution_events AS event USING (execution_id, version);
 -- Index: executions_claim. `level` walks the distinct priorities of each kind by index, because a range over run_at is
 -- only a range within one (kind, priority): without it, executions scheduled for later are scanned by every claim.
 -- The update goes by an array, not by a join: for a join, the generic plan expects thousands of rows and hashes the table.
--- A worker that was declared dead gets nothing. A claim that commits while its worker is being buried is rescued like the
+-- Of the columns that every claimed execution has alike, none is returned. A worker that was declared dead gets nothing.
+-- A claim that commits while its worker is being buried is rescued like the
 -- rest of what it holds, because the row of a dead worker stays until it has long held nothing.
 WITH RECURSIVE kind AS (
     SELECT * FROM unnest($1::text[], $2::boolean[]) AS t (name, idempotent)
@@ -155,7 +156,11 @@ WITH RECURSIVE kind AS (
         ) || CASE WHEN deadline IS NULL THEN '{}' ELSE jsonb_build_object('deadline', deadline) END
     FROM claimed
 )
-SELECT * FROM claimed ORDER BY priority DESC, run_at, id;
+SELECT
+    id, tenant_id, kind, version, lease_epoch, attempt, rescues, priority, agent_id, task_id, parent_id, trace_context,
+    parameters, progress_percentage, progress_message, progress_context, retry_policy, schedule_to_start,
+    start_to_close, deadline, run_at, created_at, started_at
+FROM claimed ORDER BY priority DESC, run_at, id;
 
 -- name: next_run_at
 -- When the next waiting execution of these kinds is due (null: none waits). Index: executions_claim, as above.

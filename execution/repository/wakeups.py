@@ -37,6 +37,9 @@ class Topic(StrEnum):
     DEADLINE = "deadline"
     """A state with a time limit was entered."""
 
+    # Like the text it is; an enum's own hash is a Python function.
+    __hash__ = str.__hash__
+
 
 class Wakeups:
     """Signals by topic, in this process and between processes."""
@@ -47,6 +50,7 @@ class Wakeups:
         self._sender = f"{os.getpid()}-{uuid4().hex[:8]}"
         self._listeners: dict[Topic, list[Callable[[], None]]] = {topic: [] for topic in Topic}
         self._listeners_to_others: dict[Topic, list[Callable[[], None]]] = {topic: [] for topic in Topic}
+        self._signalled: set[Topic] = set()
         self._outgoing: set[Topic] = set()
         self._pending = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -62,13 +66,15 @@ class Wakeups:
         listeners.append(wake)
         return lambda: listeners.remove(wake)
 
-    def signal(self, *topics: Topic) -> None:
-        """Wake this process's subscribers now, and other processes' soon."""
-        for topic in topics:
-            self._wake(topic)
-        if self._enabled:
-            self._outgoing.update(topics)
-            self._pending.set()
+    def signal(self, topic: Topic) -> None:
+        """Wake this process's subscribers in the event loop's next round, and other processes' soon.
+
+        A batch of appends ends in one round for all its callers, so that its hundreds of signals are one.
+        """
+        if topic not in self._signalled:
+            if not self._signalled:
+                asyncio.get_running_loop().call_soon(self._pass_on)
+            self._signalled.add(topic)
 
     async def start(self) -> None:
         """Begin to listen and to notify."""
@@ -84,6 +90,14 @@ class Wakeups:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _pass_on(self) -> None:
+        topics, self._signalled = self._signalled, set()
+        for topic in topics:
+            self._wake(topic)
+        if self._enabled:
+            self._outgoing |= topics
+            self._pending.set()
 
     def _wake(self, topic: Topic, *, from_others: bool = False) -> None:
         for wake in self._listeners[topic]:

@@ -12,7 +12,7 @@ from uuid import UUID
 from execution.domain.execution import Execution
 from execution.repository.database import Database
 from execution.repository.reading import fetch, fetch_row
-from execution.repository.records import execution_from_row
+from execution.repository.records import claimed_execution, execution_from_row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class WorkerStore:
         rows = await fetch(
             self.db, "claim_executions", list(kinds), list(kinds.values()), worker_id, limit, f"worker:{worker_id}"
         )
-        return [execution_from_row(row) for row in rows]
+        return [claimed_execution(row, worker_id, idempotent=kinds[row["kind"]]) for row in rows]
 
     async def seconds_until_due(self, kinds: Sequence[str]) -> float | None:
         """Seconds until the next waiting execution of these kinds is due; None if none waits."""
