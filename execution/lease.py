@@ -7,10 +7,8 @@ from functools import lru_cache
 from uuid import UUID
 
 from execution.domain.commands import Command
-from execution.domain.decide import decide
-from execution.domain.events import Event
-from execution.domain.evolve import fold
 from execution.domain.execution import Execution
+from execution.domain.machine import carry_out
 from execution.errors import LeaseLost, VersionConflict
 from execution.repository.repository import ExecutionRepository
 from execution.repository.wakeups import Topic
@@ -48,9 +46,11 @@ class Lease:
         """
         while True:
             before = self.execution
-            after, events = self._decide(before, commands)
+            if self.is_lost:
+                raise LeaseLost(self.execution.id, self.epoch)
+            after, events = carry_out(before, commands, self._repository.db.clock.now(), self._actor)
             if not events:
-                return after
+                return before
             try:
                 await self._repository.append(before, events, after, lease_epoch=self.epoch, patience=patience)
             except VersionConflict:
@@ -74,18 +74,6 @@ class Lease:
         if deadline is None:
             return None
         return (deadline - self._repository.db.clock.now()).total_seconds()
-
-    def _decide(self, before: Execution, commands: tuple[Command, ...]) -> tuple[Execution, list[Event]]:
-        if self.is_lost:
-            raise LeaseLost(self.execution.id, self.epoch)
-        now = self._repository.db.clock.now()
-        after, events = before, []
-        for command in commands:
-            decided = decide(after, command, now, self._actor)
-            if decided:
-                after = fold(decided, after)
-                events += decided
-        return after, events
 
     async def _refresh(self) -> None:
         current = await self._repository.get_by_id(self.execution.id)

@@ -9,6 +9,7 @@ from execution.domain.commands import ChangeState, Command, Create
 from execution.domain.decide import decide
 from execution.domain.evolve import fold
 from execution.domain.execution import Execution
+from execution.domain.machine import carry_out
 from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator
 from execution.errors import ExecutionNotFoundError, VersionConflict
 from execution.event_emitter import ExecutionEventEmitter
@@ -88,11 +89,11 @@ class ExecutionStateManager:
         for _ in range(CONFLICT_RETRIES):
             if expected_version is not None and before.version != expected_version:
                 raise VersionConflict(execution_id, expected_version)
-            events = decide(before, command, self._clock.now(), actor)
+            after, events = carry_out(before, [command], self._clock.now(), actor)
             if not events:
                 return before
             try:
-                after = await self.repository.append(before, events, fold(events, before))
+                await self.repository.append(before, events, after)
             except VersionConflict:
                 if expected_version is not None:
                     raise

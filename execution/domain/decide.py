@@ -197,14 +197,12 @@ def _report_progress(draft: _Draft, command: ReportProgress) -> None:
     if draft.state is not S.RUNNING:
         raise _Refused("only a RUNNING execution reports progress")
     known = draft.execution.progress
-    reached = {
-        # A report that was overtaken by a later one must not turn the bar back.
-        "percentage": max(percentage, known.percentage),
-        "message": kept(command.message) if command.message is not None else known.message,
-        "context": known.context | command.context if command.context else known.context,
-    }
-    if reached != {"percentage": known.percentage, "message": known.message, "context": known.context}:
-        draft.record(EventType.PROGRESS, reached)
+    # A report that was overtaken by a later one must not turn the bar back.
+    reached = max(percentage, known.percentage)
+    message = kept(command.message) if command.message is not None else known.message
+    context = known.context | command.context if command.context else known.context
+    if reached != known.percentage or message != known.message or context != known.context:
+        draft.record(EventType.PROGRESS, {"percentage": reached, "message": message, "context": context})
 
 
 def _finish(draft: _Draft, command: Finish) -> None:

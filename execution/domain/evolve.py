@@ -27,12 +27,16 @@ def fold(events: Iterable[Event], execution: Execution | None = None) -> Executi
             raise ValueError("an execution without events does not exist")
         after = Execution.from_fields(_created(first))
     else:
-        after = execution.with_changes({})
-    # One copy for all of them, which nobody else knows yet: each event may change it in place.
-    fields = after.__dict__
-    for event in remaining:
-        fields.update(_CHANGES[event.type](after, event))
+        after = execution.copied()
+    advance(after, remaining)
     return after
+
+
+def advance(copy: Execution, events: Iterable[Event]) -> None:
+    """Bring a copy that nobody else knows yet to the state after these events, in place: one copy does for them all."""
+    fields = copy.__dict__
+    for event in events:
+        fields.update(_CHANGES[event.type](copy, event))
 
 
 _PLAIN_FACTS = ("attempt", "rescues", "lease_epoch", "idempotent", "error")

@@ -27,8 +27,8 @@ class Progress:
 class Execution:
     """One execution at one version. Immutable; `evolve` makes the next one.
 
-    Not a slotted dataclass on purpose: `with_changes` copies the instance dictionary, which takes 1 µs where
-    `dataclasses.replace` takes 12, and every event of every execution passes through it.
+    Not a slotted dataclass on purpose: `copied` copies the instance dictionary, which takes 1 µs where
+    `dataclasses.replace` takes 12, and every write of every execution needs one.
     """
 
     id: UUID
@@ -65,12 +65,10 @@ class Execution:
     started_at: datetime | None = None
     completed_at: datetime | None = None
 
-    def with_changes(self, changes: Mapping[str, Any]) -> Self:
-        """A copy with some fields replaced."""
+    def copied(self) -> Self:
+        """A copy, for `evolve` to bring to the next state before anybody else sees it."""
         copy = object.__new__(type(self))
-        attributes = copy.__dict__
-        attributes.update(self.__dict__)
-        attributes.update(changes)
+        copy.__dict__.update(self.__dict__)
         return copy
 
     @classmethod

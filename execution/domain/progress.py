@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from execution.errors import InvalidProgressError
 
+_NUMBER = (int, float)
+
 
 def checked_percentage(percentage: object) -> float:
     """The percentage as a float.
@@ -11,7 +13,7 @@ def checked_percentage(percentage: object) -> float:
     Raises:
         InvalidProgressError: no number from 0 to 100.
     """
-    if isinstance(percentage, bool) or not isinstance(percentage, int | float):
+    if isinstance(percentage, bool) or not isinstance(percentage, _NUMBER):
         raise InvalidProgressError(percentage, "it must be a number")
     # False for NaN as well, and without turning an integer of any size into a float.
     if not 0 <= percentage <= 100:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -35,13 +35,14 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
-@contextmanager
-def signalled(manager: ExecutionStateManager) -> Iterator[set[Topic]]:
-    """The topics that are signalled inside the block."""
+@asynccontextmanager
+async def signalled(manager: ExecutionStateManager) -> AsyncIterator[set[Topic]]:
+    """The topics that are signalled inside the block, complete at its end."""
     topics: set[Topic] = set()
     wakeups = manager.repository.db.wakeups
     ends = [wakeups.subscribe(topic, lambda topic=topic: topics.add(topic)) for topic in Topic]  # type: ignore[misc]
     yield topics
+    await asyncio.sleep(0)  # signals are passed on in the loop's next round
     for end in ends:
         end()
 
@@ -144,14 +145,14 @@ class TestSideEffects:
         self, state_manager: ExecutionStateManager, repository: ExecutionRepository
     ) -> None:
         execution = await submit(repository, start=False)
-        with signalled(state_manager) as topics:
+        async with signalled(state_manager) as topics:
             await state_manager.apply(execution.id, Start())
         assert topics == {Topic.LOG, Topic.WORK}
 
     async def test_a_cancel_of_a_running_one_wakes_its_worker_and_the_rescuer(
         self, state_manager: ExecutionStateManager, claimed: Execution
     ) -> None:
-        with signalled(state_manager) as topics:
+        async with signalled(state_manager) as topics:
             after = await state_manager.apply(claimed.id, Cancel())
         assert after.state is S.CANCELLING
         assert topics == {Topic.LOG, Topic.CONTROL, Topic.DEADLINE}
@@ -170,7 +171,7 @@ class TestSideEffects:
     async def test_one_that_does_not_wait_yet_wakes_those_who_follow_the_log_only(
         self, state_manager: ExecutionStateManager
     ) -> None:
-        with signalled(state_manager) as topics:
+        async with signalled(state_manager) as topics:
             await state_manager.create(submission(start=False))
         assert topics == {Topic.LOG}
 
@@ -178,6 +179,7 @@ class TestSideEffects:
         self, state_manager: ExecutionStateManager, repository: ExecutionRepository
     ) -> None:
         execution = await submit(repository)
-        with signalled(state_manager) as topics, pytest.raises(InvalidExecutionStateError):
-            await state_manager.apply(execution.id, Start())
+        async with signalled(state_manager) as topics:
+            with pytest.raises(InvalidExecutionStateError):
+                await state_manager.apply(execution.id, Start())
         assert topics == set()

@@ -92,7 +92,7 @@ class TestWritten:
         before = await submit(repository)
         paused_events = decide(before, Pause(), repository.db.clock.now())
         first = asyncio.ensure_future(repository.append(before, paused_events))
-        paused = before.with_changes({"state": S.PAUSED, "version": before.version + 1})
+        paused = replace(before, state=S.PAUSED, version=before.version + 1)
         second = asyncio.ensure_future(repository.append(paused, decide(paused, Resume(), repository.db.clock.now())))
         await asyncio.gather(first, second)
         assert (await assert_row_is_fold(repository, before.id)).state is S.PENDING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -66,12 +67,12 @@ class TestPages:
             "result": None,
             "progress": Progress(percentage=50.0, message="half"),
         }
-        assert await repository.list_after({}, before_id=None, limit=1) == [execution.with_changes(light)]
+        assert await repository.list_after({}, before_id=None, limit=1) == [replace(execution, **light)]
 
 
 async def pages(expected: list[Execution], total: int) -> tuple[list[Execution], int]:
     """A page as it is listed: without the documents."""
-    return [one.with_changes({"parameters": {}}) for one in expected], total
+    return [replace(one, parameters={}) for one in expected], total
 
 
 class TestFilters:

@@ -1,0 +1,31 @@
+"""The state machine as its callers use it: commands on an execution, the events they lead to, the execution after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from execution.domain.commands import Command
+from execution.domain.decide import decide
+from execution.domain.events import Event
+from execution.domain.evolve import advance
+from execution.domain.execution import Execution
+
+
+def carry_out(
+    before: Execution, commands: Sequence[Command], now: datetime, actor: str | None = None
+) -> tuple[Execution, list[Event]]:
+    """Decide one command after the other, each on what the ones before it lead to.
+
+    Returns the execution after them all and their events; `before` itself and none if everything is so already.
+
+    Raises:
+        InvalidExecutionStateError, InvalidProgressError: as `decide`; then none of the commands counts.
+    """
+    after = before.copied()
+    events: list[Event] = []
+    for command in commands:
+        decided = decide(after, command, now, actor)
+        advance(after, decided)
+        events += decided
+    return (after, events) if events else (before, events)
