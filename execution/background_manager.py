@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -74,9 +75,10 @@ class BackgroundTaskManager:
             raise problem
         if self._time_limit is not None:
             coro = _limited(coro, self._time_limit)
-        task = asyncio.create_task(coro, name="execution")  # its id stands in `_running_tasks`; text of it costs time
+        # Not named after its execution: the text of an id for each of them costs more than it is ever worth.
+        task = asyncio.get_running_loop().create_task(coro)
         self._running_tasks[execution_id] = task
-        task.add_done_callback(lambda ended: self._ended(execution_id, ended))
+        task.add_done_callback(partial(self._ended, execution_id))
         return task
 
     async def cancel_task(self, execution_id: UUID) -> None:

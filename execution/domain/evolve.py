@@ -43,28 +43,19 @@ _PLAIN_FACTS = ("attempt", "rescues", "lease_epoch", "idempotent", "error")
 
 
 def _created(event: Event) -> dict[str, Any]:
-    submission = event.data["submission"]
-    policy = submission.get("retry_policy")
-    return {
-        "id": _id(submission["id"]),
-        "tenant_id": submission["tenant_id"],
-        "kind": submission["kind"],
-        "state": ExecutionState.CREATED,
-        "version": event.version,
-        "parameters": submission["parameters"],
-        "created_at": event.occurred_at,
-        "updated_at": event.occurred_at,
-        "run_at": _time(submission.get("run_at")) or event.occurred_at,
-        "agent_id": submission.get("agent_id"),
-        "task_id": submission.get("task_id"),
-        "priority": submission.get("priority", 0),
-        "retry_policy": RetryPolicy.from_json(policy) if policy else None,
-        "schedule_to_start": submission.get("schedule_to_start"),
-        "start_to_close": submission.get("start_to_close"),
-        "parent_id": _id(submission.get("parent_id")),
-        "trace_context": submission.get("trace_context"),
-        "progress": NO_PROGRESS,
-    }
+    """The submission's facts are fields by their names; what it leaves out has its default."""
+    fields = dict(event.data["submission"])
+    fields["id"] = _id(fields["id"])
+    fields["run_at"] = _time(fields["run_at"])
+    if "parent_id" in fields:
+        fields["parent_id"] = _id(fields["parent_id"])
+    if "retry_policy" in fields:
+        fields["retry_policy"] = RetryPolicy.from_json(fields["retry_policy"])
+    fields["state"] = ExecutionState.CREATED
+    fields["version"] = event.version
+    fields["created_at"] = fields["updated_at"] = event.occurred_at
+    fields["progress"] = NO_PROGRESS
+    return fields
 
 
 def _state_changed(execution: Execution, event: Event) -> dict[str, Any]:
