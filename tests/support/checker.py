@@ -1,37 +1,54 @@
-"""What must hold of a whole database at any time, whatever happened to it."""
+"""What must hold of a whole database at any time, whatever happened to it: the checker that runs after every fault."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+from uuid import UUID
 
 import asyncpg
 
-from execution.domain.events import Event, EventType
+from execution.domain.events import EventType
 from execution.domain.evolve import evolve
 from execution.domain.execution import Execution
-from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator
+from execution.domain.state import ExecutionState
 from execution.repository.records import event_from_row, execution_from_row
+from tests.support.log_checker import Appends, check_log
+from tests.support.progress_checker import check_progress_or_reason
 from tests.support.stored import AnyConnection, open_transactions
 from tests.support.waiting import eventually
 
 _SETTLE_SECONDS = 10.0
 
 
-async def check_database(url: str) -> Counter[str]:
+@dataclass(kw_only=True)
+class Acknowledged:
+    """What a client was told of one execution.
+
+    `answers`: the executions that its commands returned. `entered`: how often its commands brought it into a state.
+    """
+
+    answers: list[Execution] = field(default_factory=list)
+    entered: Mapping[ExecutionState, int] = field(default_factory=dict)
+
+
+async def check_database(url: str, *, within: float = _SETTLE_SECONDS) -> Counter[str]:
     """Every execution against its log; returns how many are in which state.
 
-    Versions 1..n without a gap, the fold of the log is the row, every transition is declared, a terminal state is left
-    by a retry only, lease epochs never fall; and no session was left inside a transaction.
+    Versions are 1..n without a gap, and their fold is the row. Every transition is declared, an end is left by a retry
+    only. No worker wrote but the holder, lease epochs never fell. What has not ended moves on or has a reason not to,
+    and no session stays inside a transaction: both may take `within` seconds to become so.
     """
-    connection = await asyncpg.connect(url)
-    try:
+    async with _connected(url) as connection:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             states = await _check_executions(connection)
-        await eventually(lambda: _nothing_is_open(connection), within=_SETTLE_SECONDS, what="every transaction ends")
+        await check_progress_or_reason(connection, within=within)
+        await eventually(lambda: _nothing_is_open(connection), within=within, what="every transaction ends")
         return states
-    finally:
-        await connection.close()
 
 
 async def check_all_ended(url: str) -> Counter[str]:
@@ -41,11 +58,31 @@ async def check_all_ended(url: str) -> Counter[str]:
     return states
 
 
+async def check_acknowledged(url: str, acknowledged: Mapping[UUID, Acknowledged]) -> None:
+    """Every acknowledged command has its effect, once: the log contains each answer, and no change a second time."""
+    async with _connected(url) as connection:
+        logs = await _logs(connection, list(acknowledged))
+    for execution_id, facts in acknowledged.items():
+        assert execution_id in logs, f"{execution_id}: acknowledged, and not in the log"
+        _check_facts(execution_id, facts, logs[execution_id])
+
+
+def _check_facts(execution_id: UUID, facts: Acknowledged, appends: Appends) -> None:
+    events = [event for events in appends for event in events]
+    folds: list[Execution] = []
+    for event in events:
+        folds.append(evolve(folds[-1] if folds else None, event))
+    for answer in facts.answers:
+        assert answer.version <= len(folds), f"{execution_id}: version {answer.version} was acknowledged, and is lost"
+        assert folds[answer.version - 1] == answer, f"{execution_id}: not what version {answer.version} was said to be"
+    entered = Counter(event.data["new_state"] for event in events if event.type is EventType.STATE_CHANGED)
+    for state, times in facts.entered.items():
+        assert entered[state] == times, f"{execution_id}: {state} {entered[state]} times instead of {times}"
+
+
 async def _check_executions(connection: AnyConnection) -> Counter[str]:
     states: Counter[str] = Counter()
-    logs: dict[object, list[Event]] = {}
-    for row in await connection.fetch("SELECT * FROM execution_events ORDER BY execution_id, version"):
-        logs.setdefault(row["execution_id"], []).append(event_from_row(row))
+    logs = await _logs(connection)
     for row in await connection.fetch("SELECT * FROM executions"):
         execution = execution_from_row(row)
         check_log(execution, logs.pop(execution.id, []))
@@ -54,28 +91,27 @@ async def _check_executions(connection: AnyConnection) -> Counter[str]:
     return states
 
 
-def check_log(row: Execution, log: Sequence[Event]) -> None:
-    """One execution's row against its log."""
-    assert [event.version for event in log] == list(range(1, len(log) + 1)), f"{row.id}: versions have a gap"
-    before: Execution | None = None
-    for event in log:
-        after = evolve(before, event)
-        if before is not None:
-            _check_step(before, event, after)
-        before = after
-    assert before == row, f"{row.id}: the fold of its log is not its row"
-
-
-def _check_step(before: Execution, event: Event, after: Execution) -> None:
-    where = f"{before.id} at version {event.version}"
-    assert after.lease_epoch >= before.lease_epoch, f"{where}: its lease epoch fell"
-    if event.type is EventType.STATE_CHANGED:
-        allowed = ExecutionStateTransitionValidator.VALID_TRANSITIONS[before.state]
-        assert after.state in allowed, f"{where}: {before.state} was followed by {after.state}"
-        assert not before.is_terminal or after.attempt == before.attempt + 1, f"{where}: left its end without a retry"
-    else:
-        assert after.state is before.state, f"{where}: {event.type} changed its state"
+async def _logs(connection: AnyConnection, ids: list[UUID] | None = None) -> dict[UUID, Appends]:
+    """The logs of these executions (None: of all), append by append: each append is a transaction of its own."""
+    rows = await connection.fetch(
+        "SELECT * FROM execution_events WHERE $1::uuid[] IS NULL OR execution_id = ANY($1)"
+        " ORDER BY execution_id, version",
+        ids,
+    )
+    logs: dict[UUID, Any] = {}
+    for (execution_id, _), together in groupby(rows, key=lambda row: (row["execution_id"], row["xid"])):
+        logs.setdefault(execution_id, []).append([event_from_row(row) for row in together])
+    return logs
 
 
 async def _nothing_is_open(connection: AnyConnection) -> bool:
     return await open_transactions(connection) == 0
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[AnyConnection]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()

@@ -1,0 +1,85 @@
+"""Every execution that has not ended moves on, or there is a reason why it stands still."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from execution.domain.execution import Execution
+from execution.domain.state import ExecutionState
+from execution.repository.records import execution_from_row
+from tests.support.stored import AnyConnection
+from tests.support.waiting import eventually
+
+S = ExecutionState
+
+OVERDUE_SLACK = timedelta(seconds=8)
+"""How far past its deadline nothing may be: the worker's own time for a RUNNING one, and a rescuer's round."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveWorker:
+    """A worker whose heartbeats arrive, and how many executions it holds."""
+
+    id: UUID
+    kinds: Collection[str]
+    concurrency: int
+    holds: int
+
+
+async def check_progress_or_reason(connection: AnyConnection, *, within: float) -> None:
+    """Whatever stands still without a reason must have moved, or have got one, after `within` seconds."""
+    stuck = await _standing_still(connection)
+
+    async def all_moved() -> bool:
+        still = await _standing_still(connection) if stuck else {}
+        for key in stuck.keys() - still.keys():
+            del stuck[key]
+        return not stuck
+
+    try:
+        await eventually(all_moved, within=within, what="every open execution moves on")
+    except AssertionError:
+        raise AssertionError(f"neither progress nor a reason: {'; '.join(stuck.values())}") from None
+
+
+def what_is_wrong(execution: Execution, workers: Collection[LiveWorker], now: datetime) -> str | None:
+    """Why it should not stand where it stands; None if it has ended, or has a reason to stand there."""
+    is_held_by_the_living = any(worker.id == execution.worker_id for worker in workers)
+    if workers and execution.deadline is not None and now > execution.deadline + OVERDUE_SLACK:
+        return f"its deadline passed at {execution.deadline.isoformat()}"
+    match execution.state:
+        case S.RUNNING | S.CANCELLING if not is_held_by_the_living:
+            return f"no live worker holds it (its worker: {execution.worker_id})"
+        case S.PAUSED if execution.is_held and not is_held_by_the_living:
+            return f"its worker {execution.worker_id} is dead"
+        case S.PENDING if execution.run_at <= now:
+            idle = [str(one.id) for one in workers if execution.kind in one.kinds and one.holds < one.concurrency]
+            return f"it is due, and idle: worker {', '.join(idle)}" if idle else None
+        case _:
+            return None
+
+
+async def _standing_still(connection: AnyConnection) -> dict[tuple[UUID, int], str]:
+    """What has no reason to stand where it stands: id and version, and what is wrong with it."""
+    now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    rows = await connection.fetch("SELECT * FROM executions WHERE completed_at IS NULL")
+    executions = [execution_from_row(row) for row in rows]
+    workers = await _live_workers(connection, executions)
+    return {
+        (execution.id, execution.version): f"{execution.id} is {execution.state}: {wrong}"
+        for execution in executions
+        if (wrong := what_is_wrong(execution, workers, now))
+    }
+
+
+async def _live_workers(connection: AnyConnection, executions: Collection[Execution]) -> list[LiveWorker]:
+    held = Counter(execution.worker_id for execution in executions)
+    rows = await connection.fetch(
+        "SELECT id, kinds, concurrency FROM workers WHERE dead_at IS NULL"
+        " AND heartbeat_at >= clock_timestamp() - make_interval(secs => timeout_seconds)"
+    )
+    return [LiveWorker(**dict(row.items()), holds=held[row["id"]]) for row in rows]
