@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -17,10 +18,11 @@ _LOOK_AGAIN_SECONDS = 0.02
 
 
 class Effect(BaseModel):
-    """Where to leave a line, and which file to wait for before and after (none: not at all)."""
+    """Where to leave a line, which file to wait for afterwards (none: not at all), and how long to work then."""
 
     ledger: Path
     gate: Path | None = None
+    seconds: float = 0.0
 
 
 def register(registry: HandlerRegistry) -> None:
@@ -34,6 +36,7 @@ async def leave_a_line(context: TaskContext, parameters: Effect) -> JsonObject:
     _append(parameters.ledger, f"{context.execution_id} {context.attempt}")
     if parameters.gate is not None:
         await eventually(parameters.gate.exists, within=_GATE_SECONDS, what="the test opens the gate")
+    await asyncio.sleep(parameters.seconds)
     return {"attempt": context.attempt}
 
 

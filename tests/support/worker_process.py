@@ -14,11 +14,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from execution import process
 from execution.settings import Settings
 from execution.wiring import open_service
 from tests.support.service import PATIENCE, SHORT, running_worker
 
-_REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[2]
 FAULT_HANDLERS = "tests.support.fault_handlers"
 
 
@@ -53,24 +54,34 @@ class WorkerProcess:
 @asynccontextmanager
 async def worker_process(url: str, **changes: Any) -> AsyncIterator[WorkerProcess]:
     """Start one, in a process group of its own, ready to work; killed at the end if it still runs."""
-    settings = SHORT | {"database_url": url, "handlers": FAULT_HANDLERS} | changes
-    process = await asyncio.create_subprocess_exec(
+    started = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "tests.support.worker_process",
         stdout=asyncio.subprocess.PIPE,
-        cwd=_REPOSITORY,
-        env=os.environ | {f"EXECUTION_{name.upper()}": str(value) for name, value in settings.items()},
+        cwd=REPOSITORY,
+        env=environment(url, **changes),
         start_new_session=True,
     )
     try:
-        worker = WorkerProcess(process)
+        worker = WorkerProcess(started)
         await worker.ready()
         yield worker
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+        if started.returncode is None:
+            started.kill()
+        await started.communicate()
+
+
+def environment(url: str, **changes: Any) -> dict[str, str]:
+    """The variables that such a process reads its settings from."""
+    settings = SHORT | {"database_url": url, "handlers": FAULT_HANDLERS} | changes
+    return os.environ | {f"EXECUTION_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def work() -> None:
+    """Be such a process."""
+    process.run(_main())
 
 
 async def _main() -> None:
@@ -83,4 +94,4 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    work()
