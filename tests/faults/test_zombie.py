@@ -2,56 +2,140 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
 
+import pytest
+
+from execution.domain.execution import Execution
 from execution.domain.state import ExecutionState
 from execution.service import ExecutionService
 from tests.faults.conftest import Ledger
 from tests.support.checker import check_all_ended
-from tests.support.service import PATIENCE, ended
+from tests.support.service import PATIENCE, SHORT, ended
+from tests.support.stopping_worker import Place, stopped, stopping_worker
 from tests.support.stored import AnyConnection
 from tests.support.waiting import eventually
-from tests.support.worker_process import worker_process
+from tests.support.worker_process import WorkerProcess, worker_process
 
 S = ExecutionState
 
+NOTICES_WITHIN = 1.0
+SELDOM = {"heartbeat_interval_seconds": 2.0, "worker_timeout_seconds": 6.0}
+"""The heartbeat of the default settings: by itself it would come too late to notice anything in time."""
+DEFAULT = {"heartbeat_interval_seconds": 2.0, "worker_timeout_seconds": 10.0, "poll_interval_seconds": 5.0}
 
-async def living_ids(sql: AnyConnection, pid: int) -> set[object]:
-    rows = await sql.fetch("SELECT id FROM workers WHERE pid = $1 AND dead_at IS NULL", pid)
+
+def url_of(client: ExecutionService) -> str:
+    assert client.settings.database_url is not None
+    return client.settings.database_url.get_secret_value()
+
+
+async def living_id(sql: AnyConnection, pid: int) -> UUID | None:
+    living: UUID | None = await sql.fetchval("SELECT id FROM workers WHERE pid = $1 AND dead_at IS NULL", pid)
+    return living
+
+
+async def held_by(sql: AnyConnection, worker_id: UUID) -> set[UUID]:
+    rows = await sql.fetch("SELECT id FROM executions WHERE worker_id = $1", worker_id)
     return {row["id"] for row in rows}
 
 
-async def test_its_writes_are_refused_and_it_starts_over(
-    client: ExecutionService, database_url: str, sql: AnyConnection, ledger: Ledger
+async def written_by(sql: AnyConnection, worker_id: UUID) -> int:
+    written: int = await sql.fetchval("SELECT count(*) FROM execution_events WHERE actor = $1", f"worker:{worker_id}")
+    return written
+
+
+async def brought_to(place: Place, zombie: WorkerProcess, ledger: Ledger, runs: int) -> None:
+    """Once the zombie stands there."""
+    if place is not Place.BETWEEN_CLAIM_AND_START and place is not Place.INSIDE_A_HANDLER:
+        await ledger.holds(runs)
+    if place in {Place.BEFORE_A_WRITE, Place.IN_A_BATCH}:
+        ledger.open_gate()
+    if place is Place.WHILE_DRAINING:
+        zombie.signal(signal.SIGTERM)
+    await stopped(zombie)
+
+
+async def settled_by_another(
+    client: ExecutionService, ledger: Ledger, ids: Sequence[UUID], pace: dict[str, Any]
+) -> list[Execution]:
+    """What becomes of them while the zombie stands; nobody but the zombie is left then."""
+    async with worker_process(url_of(client), **pace) as rescuer:
+        ledger.open_gate()
+        settled = [await ended(client, one, within=2 * PATIENCE) for one in ids]
+        rescuer.signal(signal.SIGTERM)
+        assert await rescuer.ended() == 0
+    return settled
+
+
+async def notices(sql: AnyConnection, zombie: WorkerProcess, old_id: UUID) -> float:
+    """Wake the zombie up; the seconds until it has another id, or has ended."""
+    woken_at = time.monotonic()
+    zombie.signal(signal.SIGCONT)
+
+    async def has_noticed() -> bool:
+        return zombie.process.returncode is not None or await living_id(sql, zombie.pid) not in {old_id, None}
+
+    await eventually(has_noticed, within=PATIENCE, what="it registers under a new id, or ends")
+    return time.monotonic() - woken_at
+
+
+def assert_settled(execution: Execution, *, was_held: bool) -> None:
+    assert execution.rescues == was_held
+    if was_held and execution.kind == "fault.once":
+        assert execution.error is not None
+        assert (execution.state, execution.error["type"]) == (S.FAILED, "outcome_unknown")
+    else:
+        assert (execution.state, execution.result) == (S.COMPLETED, {"attempt": 1 + was_held})
+
+
+@pytest.mark.parametrize(
+    ("place", "pace"),
+    [
+        *((place, SHORT) for place in Place),
+        (Place.INSIDE_A_HANDLER, SELDOM),
+        pytest.param(Place.INSIDE_A_HANDLER, DEFAULT, marks=pytest.mark.slow),
+    ],
+)
+async def test_it_notices_at_once_and_none_of_its_writes_is_accepted(
+    client: ExecutionService, sql: AnyConnection, ledger: Ledger, place: Place, pace: dict[str, Any]
 ) -> None:
-    async with worker_process(database_url) as zombie:
-        once = await client.create_execution("fault.once", ledger.gated)
-        again = await client.create_execution("fault.again", ledger.gated)
-        await ledger.holds(2)
-        (old_id,) = await living_ids(sql, zombie.pid)
-        zombie.signal(signal.SIGSTOP)
-        async with worker_process(database_url) as rescuer:
-            failed = await ended(client, once.id)
-            assert failed.error is not None
-            assert failed.error["type"] == "outcome_unknown"
-            ledger.open_gate()
-            completed = await ended(client, again.id)
-            assert completed.result == {"attempt": 2}
-            rescuer.signal(signal.SIGTERM)
-            assert await rescuer.ended() == 0
-        # Its handlers find the gate open, and it writes what came of them before it can know that it was given up.
-        zombie.signal(signal.SIGCONT)
-
-        async def has_a_new_id() -> set[object]:
-            return await living_ids(sql, zombie.pid) - {old_id}
-
-        await eventually(has_a_new_id, within=PATIENCE, what="it registers under a new id")
-        assert await client.get_execution(once.id) == failed
-        assert await client.get_execution(again.id) == completed
-        fresh = await client.create_execution("fault.once", ledger.at_once)
-        after = await ended(client, fresh.id)
-        assert after.state is S.COMPLETED
+    async with stopping_worker(url_of(client), place, **pace) as zombie:
+        old_id = await living_id(sql, zombie.pid)
+        assert old_id is not None
+        kinds = ["fault.once", "fault.again"] * 5
+        submitted = await asyncio.gather(*(client.create_execution(kind, ledger.gated) for kind in kinds))
+        await brought_to(place, zombie, ledger, len(submitted))
+        held = await held_by(sql, old_id)
+        assert {one.kind for one in submitted if one.id in held} == {"fault.once", "fault.again"}
+        settled = await settled_by_another(client, ledger, [one.id for one in submitted], pace)
+        for execution in settled:
+            assert_settled(execution, was_held=execution.id in held)
+        written, started = await written_by(sql, old_id), ledger.runs()
+        assert await notices(sql, zombie, old_id) < NOTICES_WITHIN
         zombie.signal(signal.SIGTERM)
         assert await zombie.ended() == 0
-    assert ledger.runs() == {str(once.id): 1, str(again.id): 2, str(fresh.id): 1}
-    assert await check_all_ended(database_url) == {"FAILED": 1, "COMPLETED": 2}
+    assert await written_by(sql, old_id) == written
+    assert [await client.get_execution(one.id) for one in submitted] == settled
+    assert ledger.runs() == started, "it started what it no longer held"
+    await check_all_ended(url_of(client))
+
+
+async def test_it_works_on_under_its_new_id(
+    client: ExecutionService, database_url: str, sql: AnyConnection, ledger: Ledger
+) -> None:
+    async with stopping_worker(database_url, Place.INSIDE_A_HANDLER) as zombie:
+        old_id = await living_id(sql, zombie.pid)
+        assert old_id is not None
+        execution = await client.create_execution("fault.again", ledger.gated)
+        await stopped(zombie)
+        await settled_by_another(client, ledger, [execution.id], SHORT)
+        zombie.signal(signal.SIGCONT)
+        fresh = await client.create_execution("fault.once", ledger.at_once)
+        assert (await ended(client, fresh.id)).result == {"attempt": 1}
+    assert ledger.runs() == {str(execution.id): 2, str(fresh.id): 1}

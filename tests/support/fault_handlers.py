@@ -33,7 +33,7 @@ def register(registry: HandlerRegistry) -> None:
 
 async def leave_a_line(context: TaskContext, parameters: Effect) -> JsonObject:
     """The side effect: one line per run, written before the wait."""
-    _append(parameters.ledger, f"{context.execution_id} {context.attempt}")
+    leave_a_mark(parameters.ledger, context)
     if parameters.gate is not None:
         await eventually(parameters.gate.exists, within=_GATE_SECONDS, what="the test opens the gate")
     await asyncio.sleep(parameters.seconds)
@@ -42,17 +42,17 @@ async def leave_a_line(context: TaskContext, parameters: Effect) -> JsonObject:
 
 def ignore_everything(context: TaskContext, parameters: Effect) -> JsonObject:
     """The same in a thread, deaf to every request to stop."""
-    _append(parameters.ledger, f"{context.execution_id} {context.attempt}")
+    leave_a_mark(parameters.ledger, context)
     give_up_at = time.monotonic() + _GATE_SECONDS
     while parameters.gate is not None and not parameters.gate.exists() and time.monotonic() < give_up_at:
         time.sleep(_LOOK_AGAIN_SECONDS)
     return {"attempt": context.attempt}
 
 
-def _append(ledger: Path, line: str) -> None:
+def leave_a_mark(ledger: Path, context: TaskContext) -> None:
     """In one write, so that lines of several processes do not mix."""
     descriptor = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
-        os.write(descriptor, f"{line}\n".encode())
+        os.write(descriptor, f"{context.execution_id} {context.attempt}\n".encode())
     finally:
         os.close(descriptor)

@@ -52,12 +52,15 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def worker_process(url: str, **changes: Any) -> AsyncIterator[WorkerProcess]:
+async def worker_process(
+    url: str, module: str = "tests.support.worker_process", *arguments: str, **changes: Any
+) -> AsyncIterator[WorkerProcess]:
     """Start one, in a process group of its own, ready to work; killed at the end if it still runs."""
     started = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.support.worker_process",
+        module,
+        *arguments,
         stdout=asyncio.subprocess.PIPE,
         cwd=REPOSITORY,
         env=environment(url, **changes),
