@@ -30,20 +30,33 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "ledger"
         self.gate = folder / "gate"
+        self.later_gate = folder / "later gate"
         self.gated: dict[str, Any] = {"ledger": str(self.file), "gate": str(self.gate)}
+        self.gated_again = self.gated | {"later_gate": str(self.later_gate)}
+        """Each attempt after the first waits at a gate of its own."""
         self.at_once: dict[str, Any] = {"ledger": str(self.file)}
 
     def open_gate(self) -> None:
         self.gate.touch()
 
+    def open_later_gate(self) -> None:
+        self.later_gate.touch()
+
     def runs(self) -> Counter[str]:
         """How often each execution was run."""
-        lines = self.file.read_text().splitlines() if self.file.exists() else []
-        return Counter(line.split()[0] for line in lines)
+        return Counter(line.split()[0] for line in self._lines())
+
+    async def tells_of(self, execution_id: UUID, attempt: int) -> None:
+        """Until this attempt has begun."""
+        line = f"{execution_id} {attempt}"
+        await eventually(lambda: line in self._lines(), within=PATIENCE, what=f"attempt {attempt} has begun")
 
     async def holds(self, count: int) -> None:
         """Until so many runs have begun."""
         await eventually(lambda: self.runs().total() >= count, within=PATIENCE, what=f"{count} runs have begun")
+
+    def _lines(self) -> list[str]:
+        return self.file.read_text().splitlines() if self.file.exists() else []
 
 
 @pytest.fixture

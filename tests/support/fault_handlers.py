@@ -18,10 +18,14 @@ _LOOK_AGAIN_SECONDS = 0.02
 
 
 class Effect(BaseModel):
-    """Where to leave a line, which file to wait for afterwards (none: not at all), and how long to work then."""
+    """Where to leave a line, which file to wait for afterwards (none: not at all), and how long to work then.
+
+    `later_gate` is another file to wait for, in all attempts but the first.
+    """
 
     ledger: Path
     gate: Path | None = None
+    later_gate: Path | None = None
     seconds: float = 0.0
 
 
@@ -34,8 +38,9 @@ def register(registry: HandlerRegistry) -> None:
 async def leave_a_line(context: TaskContext, parameters: Effect) -> JsonObject:
     """The side effect: one line per run, written before the wait."""
     leave_a_mark(parameters.ledger, context)
-    if parameters.gate is not None:
-        await eventually(parameters.gate.exists, within=_GATE_SECONDS, what="the test opens the gate")
+    for gate in (parameters.gate, parameters.later_gate if context.attempt > 1 else None):
+        if gate is not None:
+            await eventually(gate.exists, within=_GATE_SECONDS, what=f"the test opens the {gate.name}")
     await asyncio.sleep(parameters.seconds)
     return {"attempt": context.attempt}
 
