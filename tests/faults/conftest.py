@@ -44,19 +44,27 @@ class Ledger:
 
     def runs(self) -> Counter[str]:
         """How often each execution was run."""
-        return Counter(line.split()[0] for line in self._lines())
+        return Counter(execution_id for execution_id, _, _ in self._lines())
+
+    def processes(self) -> set[int]:
+        """Where they were run."""
+        return {int(pid) for _, _, pid in self._lines()}
 
     async def tells_of(self, execution_id: UUID, attempt: int) -> None:
         """Until this attempt has begun."""
-        line = f"{execution_id} {attempt}"
-        await eventually(lambda: line in self._lines(), within=PATIENCE, what=f"attempt {attempt} has begun")
+        wanted = (str(execution_id), str(attempt))
+        await eventually(
+            lambda: any((one, number) == wanted for one, number, _ in self._lines()),
+            within=PATIENCE,
+            what=f"attempt {attempt} has begun",
+        )
 
     async def holds(self, count: int) -> None:
         """Until so many runs have begun."""
         await eventually(lambda: self.runs().total() >= count, within=PATIENCE, what=f"{count} runs have begun")
 
-    def _lines(self) -> list[str]:
-        return self.file.read_text().splitlines() if self.file.exists() else []
+    def _lines(self) -> list[list[str]]:
+        return [line.split() for line in self.file.read_text().splitlines()] if self.file.exists() else []
 
 
 @pytest.fixture

@@ -55,9 +55,9 @@ def ignore_everything(context: TaskContext, parameters: Effect) -> JsonObject:
 
 
 def leave_a_mark(ledger: Path, context: TaskContext) -> None:
-    """In one write, so that lines of several processes do not mix."""
+    """The execution, its attempt and its process, in one write, so that lines of several processes do not mix."""
     descriptor = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
-        os.write(descriptor, f"{context.execution_id} {context.attempt}\n".encode())
+        os.write(descriptor, f"{context.execution_id} {context.attempt} {os.getpid()}\n".encode())
     finally:
         os.close(descriptor)
