@@ -50,6 +50,15 @@ async def written_by(sql: AnyConnection, worker_id: UUID) -> int:
     return written
 
 
+async def connections_cut(sql: AnyConnection, worker: WorkerProcess) -> int:
+    """Terminate the backends of a worker; how many there were."""
+    cut: int = await sql.fetchval(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1",
+        f"execution {worker.pid}",
+    )
+    return cut
+
+
 async def brought_to(place: Place, zombie: WorkerProcess, ledger: Ledger, runs: int) -> None:
     """Once the zombie stands there."""
     if place is not Place.BETWEEN_CLAIM_AND_START and place is not Place.INSIDE_A_HANDLER:
@@ -129,6 +138,22 @@ async def test_it_notices_at_once_and_none_of_its_writes_is_accepted(
             for one in submitted:
                 assert_settled(await ended(client, one.id), was_held=one.id in held)
     await check_all_ended(url_of(client))
+
+
+async def test_it_notices_though_its_connections_were_cut_meanwhile(
+    client: ExecutionService, database_url: str, sql: AnyConnection, ledger: Ledger
+) -> None:
+    async with stopping_worker(database_url, Place.INSIDE_A_HANDLER, **SELDOM) as zombie:
+        old_id = await living_id(sql, zombie.pid)
+        assert old_id is not None
+        execution = await client.create_execution("fault.again", ledger.gated)
+        await stopped(zombie)
+        assert await connections_cut(sql, zombie) > 0
+        async with worker_process(database_url):
+            await taken_over(client, ledger, [execution], {execution.id})
+            assert await notices(sql, zombie, old_id) < NOTICES_WITHIN
+            await ended(client, execution.id)
+    await check_all_ended(database_url)
 
 
 async def test_it_works_on_under_its_new_id(
