@@ -172,3 +172,18 @@ async def test_it_works_on_under_its_new_id(
         fresh = await client.create_execution("fault.once", ledger.at_once)
         assert (await ended(client, fresh.id)).result == {"attempt": 1}
     assert ledger.runs() == {str(execution.id): 2, str(fresh.id): 1}
+
+
+async def test_one_that_wakes_in_time_runs_what_it_had_claimed(
+    client: ExecutionService, database_url: str, sql: AnyConnection, ledger: Ledger
+) -> None:
+    async with stopping_worker(database_url, Place.BETWEEN_CLAIM_AND_START, worker_timeout_seconds=60) as sleeper:
+        its_id = await living_id(sql, sleeper.pid)
+        submitted = await asyncio.gather(*(client.create_execution("fault.once", ledger.at_once) for _ in range(3)))
+        await stopped(sleeper)
+        await asyncio.sleep(2 * SHORT["heartbeat_interval_seconds"])
+        sleeper.signal(signal.SIGCONT)
+        for one in submitted:
+            assert_settled(await ended(client, one.id), was_held=False)
+        assert await living_id(sql, sleeper.pid) == its_id
+    assert ledger.runs() == {str(one.id): 1 for one in submitted}
