@@ -102,8 +102,13 @@ def assert_at_least_once(after: Execution, runs: int) -> None:
     assert 1 <= runs <= after.attempt
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("kills", [50, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(50, marks=pytest.mark.timeout(180)),
+        pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+    ],
+)
 async def test_every_execution_is_settled_by_what_its_handler_declared(
     database_url: str, sql: AnyConnection, stream: Stream, chance: Random, kills: int
 ) -> None:
