@@ -22,6 +22,7 @@ from execution.background_manager import BackgroundTaskManager
 from execution.domain.execution import Execution
 from execution.errors import DatabaseError, ServiceClosedError
 from execution.ids import new_id
+from execution.repository.frontier import ClaimFrontier
 from execution.repository.wakeups import Topic, Wakeups
 from execution.repository.workers import WorkerStore
 from execution.rescuer import Rescuer
@@ -64,6 +65,7 @@ class Worker:
         self._wakeups = wakeups
         self._settings = settings
         self._kinds = self._claimable_kinds()
+        self._frontier = ClaimFrontier(state_manager.repository.db.clock.now)
         self._work = asyncio.Event()
         self._control = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -148,7 +150,7 @@ class Worker:
 
     async def _claim(self, limit: int) -> list[Execution]:
         try:
-            return await self._workers.claim(self.id, self._kinds, limit)
+            return await self._workers.claim(self.id, self._kinds, limit, self._frontier)
         except DatabaseError as error:
             log.warning("worker.claim_failed", worker_id=str(self.id), error=str(error))
             await self._return_strays()

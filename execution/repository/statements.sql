@@ -109,35 +109,47 @@ JOIN execution_events AS event USING (execution_id, version);
 -- event and raises the lease epoch in the same statement. $2: which kinds are idempotent, in the order of $1.
 -- Index: executions_claim. `level` walks the distinct priorities of each kind by index, because a range over run_at is
 -- only a range within one (kind, priority): without it, executions scheduled for later are scanned by every claim.
+-- $6 to $8: levels (kind, priority) that begin at a time instead of at their head, which may lie behind many dead entries
+-- (frontier.py); `gap` is what lies between them, so that the walk finds every other level without touching these.
 -- The update goes by an array, not by a join: for a join, the generic plan expects thousands of rows and hashes the table.
 -- Of the columns that every claimed execution has alike, none is returned. A worker that was declared dead gets nothing.
 -- A claim that commits while its worker is being buried is rescued like the
 -- rest of what it holds, because the row of a dead worker stays until it has long held nothing.
 WITH RECURSIVE kind AS (
     SELECT * FROM unnest($1::text[], $2::boolean[]) AS t (name, idempotent)
+), known AS (
+    SELECT * FROM unnest($6::text[], $7::smallint[], $8::timestamptz[]) AS t (name, priority, since)
+), gap AS (
+    SELECT name, priority AS above, lead(priority, 1, '-32768') OVER (PARTITION BY name ORDER BY priority DESC) AS below
+    FROM (SELECT name, '32767'::smallint AS priority FROM kind UNION ALL SELECT name, priority FROM known) AS bound
 ), level AS (
-    SELECT kind.name, (
-        SELECT e.priority FROM executions AS e WHERE e.kind = kind.name AND e.state = 'PENDING'
+    SELECT gap.name, gap.below, (
+        SELECT e.priority FROM executions AS e
+        WHERE e.kind = gap.name AND e.state = 'PENDING' AND e.priority < gap.above AND e.priority > gap.below
         ORDER BY e.priority DESC LIMIT 1
     ) AS priority
-    FROM kind WHERE EXISTS (SELECT FROM workers WHERE id = $3 AND dead_at IS NULL)
+    FROM gap
     UNION ALL
-    SELECT level.name, (
+    SELECT level.name, level.below, (
         SELECT e.priority FROM executions AS e
-        WHERE e.kind = level.name AND e.state = 'PENDING' AND e.priority < level.priority
+        WHERE e.kind = level.name AND e.state = 'PENDING' AND e.priority < level.priority AND e.priority > level.below
         ORDER BY e.priority DESC LIMIT 1
     )
     FROM level WHERE level.priority IS NOT NULL
+), start AS (
+    SELECT name, priority, '-infinity'::timestamptz AS since FROM level WHERE priority IS NOT NULL
+    UNION ALL
+    SELECT name, priority, since FROM known
 ), due AS (
     SELECT candidate.id
-    FROM level CROSS JOIN LATERAL (
+    FROM start CROSS JOIN LATERAL (
         SELECT e.id, e.priority, e.run_at FROM executions AS e
-        WHERE e.kind = level.name AND e.priority = level.priority AND e.state = 'PENDING'
-          AND e.run_at <= statement_timestamp()
+        WHERE e.kind = start.name AND e.priority = start.priority AND e.state = 'PENDING'
+          AND e.run_at >= start.since AND e.run_at <= statement_timestamp()
         ORDER BY e.run_at, e.id LIMIT $4
         FOR UPDATE SKIP LOCKED
     ) AS candidate
-    WHERE level.priority IS NOT NULL
+    WHERE EXISTS (SELECT FROM workers WHERE id = $3 AND dead_at IS NULL)
     ORDER BY candidate.priority DESC, candidate.run_at, candidate.id LIMIT $4
 ), claimed AS (
     UPDATE executions AS e SET

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from execution.domain.execution import Execution
 from execution.repository.database import Database
+from execution.repository.frontier import ClaimFrontier
 from execution.repository.reading import fetch, fetch_row
 from execution.repository.records import claimed_execution, execution_from_row
 
@@ -58,15 +59,28 @@ class WorkerStore:
         row = await fetch_row(self.db, "heartbeat", worker_id)
         return row[0] if row else None
 
-    async def claim(self, worker_id: UUID, kinds: Mapping[str, bool], limit: int) -> list[Execution]:
+    async def claim(
+        self, worker_id: UUID, kinds: Mapping[str, bool], limit: int, frontier: ClaimFrontier | None = None
+    ) -> list[Execution]:
         """Claim up to `limit` due executions, most urgent first. `kinds`: kind to whether it is idempotent.
 
-        A worker that was declared dead gets nothing.
+        A worker that was declared dead gets nothing. Without a frontier every claim searches from the head.
         """
+        frontier = frontier or ClaimFrontier(self.db.clock.now)
+        search = frontier.begin()
         rows = await fetch(
-            self.db, "claim_executions", list(kinds), list(kinds.values()), worker_id, limit, f"worker:{worker_id}"
+            self.db,
+            "claim_executions",
+            list(kinds),
+            list(kinds.values()),
+            worker_id,
+            limit,
+            f"worker:{worker_id}",
+            *search.columns(),
         )
-        return [claimed_execution(row, worker_id, idempotent=kinds[row["kind"]]) for row in rows]
+        claimed = [claimed_execution(row, worker_id, idempotent=kinds[row["kind"]]) for row in rows]
+        frontier.end(search, claimed, limit)
+        return claimed
 
     async def seconds_until_due(self, kinds: Sequence[str]) -> float | None:
         """Seconds until the next waiting execution of these kinds is due; None if none waits."""

@@ -45,6 +45,19 @@ FILL = f"""
     VALUES ('{WORKER}', '{{noop}}', 'here', 1, 1, 60);
     ANALYZE
 """
+CLAIMED = 10_000
+QUEUE = f"""
+    INSERT INTO executions (
+        id, tenant_id, kind, state, version, lease_epoch, attempt, rescues, priority, idempotent, pause_requested,
+        parameters, progress_percentage, run_at, created_at, updated_at
+    )
+    SELECT to_hex_uuid(n), 'default', 'noop', 'PENDING', 1, 0, 1, 0, n % 3, false, false, '{{}}', 0,
+        now() - make_interval(secs => {CLAIMED + WAITING} - n), now(), now()
+    FROM generate_series(1, {CLAIMED + WAITING}) AS n;
+    INSERT INTO workers (id, kinds, host, pid, concurrency, timeout_seconds)
+    VALUES ('{WORKER}', '{{noop}}', 'here', 1, 1, 60);
+    ANALYZE
+"""
 UUID_OF_NUMBER = """
     CREATE FUNCTION to_hex_uuid(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE
     RETURN lpad(to_hex(n), 32, '0')::uuid
@@ -136,8 +149,29 @@ async def test_the_plans_of_full_tables(full: asyncpg.Connection, database_url: 
         await check_lists(database)
 
 
+async def test_a_claim_from_the_frontier_does_not_walk_over_what_was_claimed(
+    hot: asyncpg.Connection, database_url: str
+) -> None:
+    """An old snapshot keeps PostgreSQL from cleaning up behind the claims."""
+    await hot.execute(UUID_OF_NUMBER)
+    await hot.execute(QUEUE)
+    reader = await asyncpg.connect(database_url)
+    async with reader.transaction(isolation="repeatable_read"):
+        await reader.fetch("SELECT FROM workers")
+        await hot.execute(f"UPDATE executions SET state = 'RUNNING' WHERE id <= to_hex_uuid({CLAIMED})")
+        claim, arguments = statement("claim_executions"), ("{noop}", "{f}", WORKER, 10, None)
+        from_the_head = await plan_of(hot, claim, *arguments, "{}", "{}", "{}")
+        since = f"now() - interval '{WAITING} seconds'"
+        known = "{noop,noop,noop}", "{0,1,2}", await hot.fetchval(f"SELECT array_fill({since}, '{{3}}')::text")
+        onward = await plan_of(hot, claim, *arguments, *known)
+    await reader.close()
+    assert onward.indexes == from_the_head.indexes
+    assert onward.buffers < 500
+    assert from_the_head.buffers > onward.buffers + CLAIMED / 10, "nothing was in the way"
+
+
 async def check_claim(full: asyncpg.Connection) -> None:
-    arguments = ("{noop,sleep}", "{f,f}", WORKER, 10, None)
+    arguments = ("{noop,sleep}", "{f,f}", WORKER, 10, None, "{}", "{}", "{}")
     plan = await plan_of(full, statement("claim_executions"), *arguments)
     assert "executions_claim" in plan.indexes
     assert plan.scanned_tables == set()

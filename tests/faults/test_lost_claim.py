@@ -10,6 +10,7 @@ from uuid import UUID
 from execution.domain.execution import Execution
 from execution.domain.state import ExecutionState
 from execution.repository.database import Database
+from execution.repository.frontier import ClaimFrontier
 from execution.repository.workers import WorkerStore
 from execution.service import ExecutionService
 from execution.wiring import open_service
@@ -36,13 +37,15 @@ class OneAnswerIsLost(WorkerStore):
         self.holds = asyncio.Event()
         self.may_go_on = asyncio.Event()
 
-    async def claim(self, worker_id: UUID, kinds: Mapping[str, bool], limit: int) -> list[Execution]:
+    async def claim(
+        self, worker_id: UUID, kinds: Mapping[str, bool], limit: int, frontier: ClaimFrontier | None = None
+    ) -> list[Execution]:
         self._claims += 1
         if self._claims == WARM:
             self.holds.set()
             await self.may_go_on.wait()
             self._proxy.arm(Fault.LOSE_ANSWER)
-        return await super().claim(worker_id, kinds, limit)
+        return await super().claim(worker_id, kinds, limit, frontier)
 
 
 def worker_of(service: ExecutionService, store: WorkerStore) -> Worker:

@@ -264,7 +264,7 @@ class TestRetired:
         execution = await submit(repository)
         async with sql.transaction():
             claim = statement("claim_executions")
-            assert len(await sql.fetch(claim, ["noop"], [False], WORKER, 1, None)) == 1
+            assert len(await sql.fetch(claim, ["noop"], [False], WORKER, 1, None, [], [], [])) == 1
             retirement = asyncio.create_task(store.retire(WORKER))
             await settled_or_waiting(retirement, sql)
         await retirement
