@@ -19,6 +19,7 @@
     │   ├── DatabaseUnavailableError
     │   ├── OutcomeUnknownError             the connection broke around a commit
     │   └── SchemaMismatchError
+    ├── OverloadedError
     ├── WaitTimeoutError
     ├── ServiceClosedError
     ├── SettingsError
@@ -247,6 +248,21 @@ class SchemaMismatchError(DatabaseError):
     def __init__(self, found: str | None, expected: str, advice: str) -> None:
         self.found, self.expected = found, expected
         super().__init__("The schema check", f"found {found or 'no schema'}, expected revision {expected}. {advice}")
+
+
+class OverloadedError(ExecutionServiceError):
+    """More is submitted than this process can record; nothing of this submission was."""
+
+    code = "overloaded"
+    status = 503
+    retriable = True
+
+    def __init__(self, queued: int) -> None:
+        self.queued = queued
+        super().__init__(
+            f"{queued:,} submissions are waiting to be recorded, and no more are taken in. Submit it again a little "
+            "later; if such bursts are usual and memory allows, raise EXECUTION_SUBMISSION_QUEUE_LIMIT."
+        )
 
 
 class WaitTimeoutError(ExecutionServiceError):

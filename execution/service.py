@@ -136,7 +136,10 @@ class ExecutionService:
             InvalidDocumentError: a field, or a parameter the handler would not accept; it says which and why.
             DocumentTooLargeError: the parameters exceed the inline bound.
             DuplicateExecutionError: the given id exists.
+            OverloadedError: too many submissions wait to be recorded; the same one may be repeated.
         """
+        # Before anything else: under overload, what is refused must cost next to nothing.
+        self._db.lanes.check_room()
         submission = Submission.checked(kind=kind, parameters={} if parameters is None else parameters, **fields)
         return await self.submit(submission)
 

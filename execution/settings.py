@@ -107,6 +107,10 @@ class Settings(BaseSettings):
     append_batch_limit: Count = 200
     """Most appends in one commit. Default 200: larger batches gain little and delay their first caller."""
 
+    submission_queue_limit: Count = 5_000
+    """Most submissions that wait in one process to be recorded; further ones are refused as overload, and may be
+    repeated. Default 5,000: about a second's worth, and some 30 MiB."""
+
     statement_timeout_seconds: Seconds = 10.0
     """Time PostgreSQL gives one statement. Default 10 s: far above any statement of this service, so that
     only a stuck one meets it."""

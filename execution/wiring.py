@@ -64,6 +64,7 @@ async def open_database(settings: Settings, *, bring_up_to_date: bool | None = N
                 batch_limit=settings.append_batch_limit,
                 connect_timeout=settings.connect_timeout_seconds,
                 statement_timeout=settings.statement_timeout_seconds,
+                submission_queue_limit=settings.submission_queue_limit,
                 notify=settings.notify,
             )
         )

@@ -33,6 +33,7 @@ class Database:
         connect_timeout: float = 10.0,
         statement_timeout: float = 10.0,
         append_patience: float = 15.0,
+        submission_queue_limit: int = 5_000,
         notify: bool = True,
     ) -> None:
         self.clock = DatabaseClock()
@@ -42,7 +43,13 @@ class Database:
             statement_timeout=statement_timeout,
             application_name=f"execution {os.getpid()}",
         )
-        self.lanes = AppendLanes(self._connector, lanes=append_lanes, batch_limit=batch_limit, patience=append_patience)
+        self.lanes = AppendLanes(
+            self._connector,
+            lanes=append_lanes,
+            batch_limit=batch_limit,
+            patience=append_patience,
+            creations_limit=submission_queue_limit,
+        )
         self.wakeups = Wakeups(self._connector, enabled=notify)
         self._pool_size = pool_size
         self._pool: asyncpg.Pool | None = None

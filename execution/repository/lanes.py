@@ -31,6 +31,7 @@ from execution.errors import (
     DuplicateExecutionError,
     ExecutionServiceError,
     OutcomeUnknownError,
+    OverloadedError,
     ServiceClosedError,
     VersionConflict,
 )
@@ -100,8 +101,11 @@ class Append:
 class AppendLanes:
     """The lanes of one process."""
 
-    def __init__(self, connector: Connector, *, lanes: int, batch_limit: int, patience: float) -> None:
+    def __init__(
+        self, connector: Connector, *, lanes: int, batch_limit: int, patience: float, creations_limit: int
+    ) -> None:
         self._patience = patience
+        self._creations_limit = creations_limit
         self._creations = _Lane("create", connector, "create_executions", creation_arguments, batch_limit)
         self._changes = [
             _Lane(f"append-{number}", connector, "append_events", change_arguments, batch_limit)
@@ -116,6 +120,17 @@ class AppendLanes:
     async def stop(self) -> None:
         """Write what is queued, then close. Bounded by the statement timeout and each append's own patience."""
         await asyncio.gather(*(lane.stop() for lane in self._all))
+
+    def check_room(self) -> None:
+        """Refuse a creation that would have to wait behind too many others.
+
+        Only creations are ever refused: what ends or stops an execution that was accepted is always taken.
+
+        Raises:
+            OverloadedError: so many creations are queued as this process may keep waiting.
+        """
+        if len(self._creations) >= self._creations_limit:
+            raise OverloadedError(len(self._creations))
 
     async def append(
         self,
@@ -133,10 +148,13 @@ class AppendLanes:
         Raises:
             VersionConflict: the row's version (or, for a worker's write, its lease epoch) is another one.
             DuplicateExecutionError: a creation whose id exists.
+            OverloadedError: a creation, and too many others are queued.
             DatabaseUnavailableError: PostgreSQL could not be reached for `patience` seconds; nothing was written.
             OutcomeUnknownError: the same, but the statement had been sent.
             DatabaseError: PostgreSQL refused the statement; nothing was written.
         """
+        if before is None:
+            self.check_room()
         loop = asyncio.get_running_loop()
         give_up_at = time.monotonic() + (self._patience if patience is None else patience)
         append = Append(before, execution, events, lease_epoch, give_up_at, loop.create_future())
@@ -186,6 +204,9 @@ class _Lane:
             await self._task
             self._task = None
         await self._disconnect()
+
+    def __len__(self) -> int:
+        return len(self._queue)
 
     def put(self, append: Append) -> None:
         if self._closing or self._task is None:
@@ -238,7 +259,7 @@ class _Lane:
             written = await self._settle_refused(batch, set(rows[0]["written"] or ()))
         for append in written:
             append.confirm()
-        if self._queue:
+        if self._queue and not batch[0].is_creation:
             self._refuse_overtaken({one.execution.id: one.execution.version for one in written})
 
     async def _settle_refused(self, batch: Sequence[Append], written: set[UUID]) -> list[Append]:
