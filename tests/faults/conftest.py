@@ -13,7 +13,9 @@ import asyncpg
 import pytest
 
 from execution.domain.execution import Execution
+from execution.embedded import EmbeddedPostgres
 from execution.errors import ExecutionServiceError, OutcomeUnknownError
+from execution.repository.schema import migrate
 from execution.service import ExecutionService
 from execution.wiring import open_service
 from tests.support.service import PATIENCE, short_settings
@@ -85,6 +87,14 @@ async def sql(database_url: str) -> AsyncIterator[AnyConnection]:
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def own_server(cluster_folder: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """Of this test alone, and as durable as in production: what is acknowledged must survive the crash."""
+    async with EmbeddedPostgres(cluster_folder) as server:
+        await migrate(server.url)
+        yield server
 
 
 async def insisting(ask: Callable[[], Awaitable[T]], *, within: float = 30.0) -> T:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from execution.domain.execution import Execution
 from execution.embedded import EmbeddedPostgres
 from execution.ids import new_id
-from execution.repository.schema import migrate
 from execution.service import ExecutionService
 from execution.wiring import open_service
 from tests.faults.conftest import Ledger, ended_at_last, insisting, submitted
@@ -21,14 +16,6 @@ from tests.support.worker_process import FAULT_HANDLERS, worker_process
 
 CLIENTS = 8
 EACH = 15
-
-
-@pytest.fixture
-async def own_server(cluster_folder: Path) -> AsyncIterator[EmbeddedPostgres]:
-    """Of this test alone, and as durable as in production: what is acknowledged must survive the crash."""
-    async with EmbeddedPostgres(cluster_folder) as server:
-        await migrate(server.url)
-        yield server
 
 
 async def submit_on(service: ExecutionService, ledger: Ledger, halfway: asyncio.Event) -> list[Execution]:
