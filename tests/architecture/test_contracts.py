@@ -20,6 +20,7 @@ PACKAGES = ("execution", "events", "migrations")
 _REGISTRIES = ["pypi" + ".org", "python" + "hosted.org", "registry.npm" + "js.org", "maven" + ".org"]
 _FOLDERS = ["/" + "work/", "/" + "root/", "/" + "home/", "/" + "Users/"]
 _FOREIGN = re.compile("|".join(map(re.escape, _REGISTRIES + _FOLDERS)))
+_WALL_CLOCKS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today", "time.time", "time.time_ns"}
 _TEXTS = {".py", ".sql", ".md", ".toml", ".txt", ".yml", ".yaml", ".cfg", ".ini", ".html", ".sh", ".mako", ""}
 _SYSTEM_FOLDERS = {".git", ".venv", ".execution", "__pycache__", "node_modules", "build", "dist"}
 
@@ -100,6 +101,20 @@ def test_no_module_is_dead() -> None:
 def test_a_module_says_what_it_is_for(name: str) -> None:
     path = dict(modules())[name]
     assert ast.get_docstring(tree_of(path)), f"{path.relative_to(REPOSITORY)} has no docstring"
+
+
+def wall_clock_readings(tree: ast.Module) -> Iterator[str]:
+    """Calls such as `datetime.now()` and `time.time()`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and (called := ast.unparse(node.func)) in _WALL_CLOCKS:
+            yield called
+
+
+def test_nobody_but_the_clock_reads_the_machines_time() -> None:
+    """It may be wrong. What only measures or shows something may look at it."""
+    allowed = {"execution.clock", "execution.cli.findings", "execution.demo.show"}
+    found = {name for name, path in modules() if any(wall_clock_readings(tree_of(path)))}
+    assert found == allowed
 
 
 def test_no_file_names_a_registry_or_a_folder_of_somebodys_machine() -> None:

@@ -1,6 +1,7 @@
 """A worker in a process of its own, to be killed: `python -m tests.support.worker_process`.
 
 Settings come from the environment. Writes `ready PID` once it claims, drains on SIGTERM, and ends with 0.
+Its wall clock is wrong by the seconds in `TEST_CLOCK_IS_WRONG_BY`, if there are any.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import Any
 from execution import process
 from execution.settings import Settings
 from execution.wiring import open_service
+from tests.support.clocks import shift_wall_clock
 from tests.support.service import PATIENCE, SHORT, running_worker
 
 REPOSITORY = Path(__file__).parents[2]
+_WRONG_BY = "TEST_CLOCK_IS_WRONG_BY"
 FAULT_HANDLERS = "tests.support.fault_handlers"
 
 
@@ -53,9 +56,12 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def worker_process(
-    url: str, module: str = "tests.support.worker_process", *arguments: str, **changes: Any
+    url: str, module: str = "tests.support.worker_process", *arguments: str, wrong_by: float = 0.0, **changes: Any
 ) -> AsyncIterator[WorkerProcess]:
-    """Start one, in a process group of its own, ready to work; killed at the end if it still runs."""
+    """Start one, in a process group of its own, ready to work; killed at the end if it still runs.
+
+    `wrong_by`: seconds that its wall clock is ahead.
+    """
     started = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -63,7 +69,7 @@ async def worker_process(
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         cwd=REPOSITORY,
-        env=environment(url, **changes),
+        env=environment(url, **changes) | {_WRONG_BY: str(wrong_by)},
         start_new_session=True,
     )
     try:
@@ -97,4 +103,5 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
+    shift_wall_clock(float(os.environ.get(_WRONG_BY, "0")))
     work()
