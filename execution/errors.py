@@ -235,7 +235,9 @@ class OutcomeUnknownError(DatabaseError):
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            what, "the connection broke around the commit, so it may have been applied. Read before repeating"
+            what,
+            "the connection broke around the commit, so it may have been applied. "
+            "Repeat it under the same command id, or read before repeating",
         )
 
 

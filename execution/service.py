@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from events.bus import EventBus, InProcessEventBus
@@ -14,10 +14,9 @@ from execution.background_manager import BackgroundTaskManager
 from execution.domain.commands import Cancel, Command, Finish, Pause, Resume, Retry, Start
 from execution.domain.decide import allowed_commands
 from execution.domain.documents import to_document
-from execution.domain.evolve import fold
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.history import HistoryItem, StateHistoryItem
-from execution.domain.outcome import Failed, Outcome, PartiallySucceeded, Succeeded
+from execution.domain.outcome import reported
 from execution.errors import (
     InvalidExecutionStateError,
     InvalidFilterError,
@@ -42,12 +41,27 @@ from execution.watcher import LogWatcher
 from execution.worker import Worker
 
 
+class CommandOptions(TypedDict, total=False):
+    """What every command on an execution may be given besides what it asks for."""
+
+    expected_version: int | None
+    """Apply to this version only."""
+    command_id: UUID | None
+    """The caller's id of the command: sent again under the same id, it is not carried out again."""
+
+
 class ExecutionService:
     """Submits, drives, watches and reads executions of one tenant.
 
     Between `start()` and `stop()` (or inside `async with`) it keeps two background loops: one reads the log for
-    watchers, one feeds the event bus while somebody listens. Commands take an optional `expected_version`: then they
-    apply only to that version. Besides what each method names, every one may raise `DatabaseError`.
+    watchers, one feeds the event bus while somebody listens. Besides what each method names, every one may raise
+    `DatabaseError`.
+
+    Commands take the keywords of `CommandOptions`. A command whose `command_id` is in its execution's log has been
+    carried out: the answer is its first outcome, the execution as it was then, and `expected_version` is not checked
+    again. So a retry under the same id tells what became of a command after `OutcomeUnknownError`. The id remembers an
+    effect and nothing else: a command that was refused or changed nothing is decided anew, and another command under
+    an id in the log is answered with that first outcome.
     """
 
     def __init__(
@@ -125,34 +139,39 @@ class ExecutionService:
     # Submitting
 
     async def create_execution(
-        self, kind: str, parameters: Mapping[str, Any] | None = None, **fields: Any
+        self, kind: str, parameters: Mapping[str, Any] | None = None, *, command_id: UUID | None = None, **fields: Any
     ) -> Execution:
         """Record a new execution; unless `start=False` it waits for a worker at once.
 
         Further fields are those of `Submission`: `agent_id`, `task_id`, `priority`, `run_at`, `retry`, time limits, ...
+        Where they name no `id`, a `command_id` becomes the execution's id.
 
         Raises:
             UnknownKindError: no handler of that kind is registered here, and no live worker offers it.
             InvalidDocumentError: a field, or a parameter the handler would not accept; it says which and why.
             DocumentTooLargeError: the parameters exceed the inline bound.
-            DuplicateExecutionError: the given id exists.
+            DuplicateExecutionError: the given id exists, and not by this command.
             OverloadedError: too many submissions wait to be recorded; the same one may be repeated.
         """
         # Before anything else: under overload, what is refused must cost next to nothing.
         self._db.lanes.check_room()
         submission = Submission.checked(kind=kind, parameters={} if parameters is None else parameters, **fields)
-        return await self.submit(submission)
+        return await self.submit(submission, command_id=command_id)
 
-    async def submit(self, submission: Submission, *, actor: str | None = "client") -> Execution:
+    async def submit(
+        self, submission: Submission, *, actor: str | None = "client", command_id: UUID | None = None
+    ) -> Execution:
         """Record a new execution; as `create_execution`."""
         await self._check_kind(submission)
+        if submission.id is None and command_id is not None:
+            submission = submission.model_copy(update={"id": command_id})
         command = submission.to_command(
             self.settings.tenant_id,
             document_limit=self.settings.inline_limit_bytes,
             schedule_to_start=self.settings.default_schedule_to_start_seconds,
             start_to_close=self.settings.default_start_to_close_seconds,
         )
-        return await self.state_manager.create(command, actor=actor)
+        return await self.state_manager.create(command, actor=actor, command_id=command_id)
 
     # Reading
 
@@ -206,13 +225,11 @@ class ExecutionService:
             InvalidFilterError: versions count from 1.
         """
         _check_count("version", version)
-        items: list[HistoryItem] = []
-        while len(items) < version:
-            page = await self.history(execution_id, after_version=len(items))
-            if not page:
-                raise VersionConflict(execution_id, version)
-            items += page
-        return fold(item.to_event() for item in items[:version])
+        await self.get_execution(execution_id)
+        execution = await self.repository.get_at(execution_id, version)
+        if execution is None:
+            raise VersionConflict(execution_id, version)
+        return execution
 
     async def watch(self, execution_id: UUID, *, after_version: int = 0) -> AsyncIterator[HistoryItem]:
         """Its log after a version, live, until the entry that completes it (or for ever if it never ends).
@@ -251,25 +268,25 @@ class ExecutionService:
     # Commands
 
     async def start_execution(
-        self, execution_id: UUID, *, reason: str | None = None, expected_version: int | None = None
+        self, execution_id: UUID, *, reason: str | None = None, **options: Unpack[CommandOptions]
     ) -> Execution:
         """Let a CREATED execution wait for a worker; errors as `cancel_execution`."""
-        return await self._command(execution_id, Start(reason=reason), expected_version)
+        return await self._command(execution_id, Start(reason=reason), options)
 
     async def pause_execution(
-        self, execution_id: UUID, *, reason: str | None = None, expected_version: int | None = None
+        self, execution_id: UUID, *, reason: str | None = None, **options: Unpack[CommandOptions]
     ) -> Execution:
         """Hold it back: a waiting one at once, a running one at its handler's next pause point; errors as above."""
-        return await self._command(execution_id, Pause(reason=reason), expected_version)
+        return await self._command(execution_id, Pause(reason=reason), options)
 
     async def resume_execution(
-        self, execution_id: UUID, *, reason: str | None = None, expected_version: int | None = None
+        self, execution_id: UUID, *, reason: str | None = None, **options: Unpack[CommandOptions]
     ) -> Execution:
         """Let a paused one go on, or withdraw a pause that has not happened yet; errors as above."""
-        return await self._command(execution_id, Resume(reason=reason), expected_version)
+        return await self._command(execution_id, Resume(reason=reason), options)
 
     async def cancel_execution(
-        self, execution_id: UUID, *, reason: str | None = None, expected_version: int | None = None
+        self, execution_id: UUID, *, reason: str | None = None, **options: Unpack[CommandOptions]
     ) -> Execution:
         """Stop it: at once where no handler runs, otherwise within the cancellation grace.
 
@@ -279,13 +296,13 @@ class ExecutionService:
             VersionConflict: it is not at `expected_version`.
         """
         command = Cancel(reason=reason, grace=self.settings.cancel_grace_seconds)
-        return await self._command(execution_id, command, expected_version)
+        return await self._command(execution_id, command, options)
 
     async def retry_execution(
-        self, execution_id: UUID, *, reason: str | None = None, expected_version: int | None = None
+        self, execution_id: UUID, *, reason: str | None = None, **options: Unpack[CommandOptions]
     ) -> Execution:
         """Try a FAILED or CANCELLED one once more, as a new attempt; errors as above."""
-        return await self._command(execution_id, Retry(reason=reason), expected_version)
+        return await self._command(execution_id, Retry(reason=reason), options)
 
     async def report_progress(
         self,
@@ -293,8 +310,7 @@ class ExecutionService:
         percentage: float,
         message: str | None = None,
         context: JsonObject | None = None,
-        *,
-        expected_version: int | None = None,
+        **options: Unpack[CommandOptions],
     ) -> Execution:
         """Record progress of a RUNNING one from outside, 0 to 100.
 
@@ -303,7 +319,7 @@ class ExecutionService:
             InvalidProgressError: the percentage is not within 0..100.
         """
         command = self.progress_tracker.command(percentage, message, context)
-        return await self._command(execution_id, command, expected_version)
+        return await self._command(execution_id, command, options)
 
     async def submit_result(
         self,
@@ -312,7 +328,7 @@ class ExecutionService:
         *,
         error: JsonObject | None = None,
         partial: bool = False,
-        expected_version: int | None = None,
+        **options: Unpack[CommandOptions],
     ) -> Execution:
         """End a running one from outside: with a result, with part of one, or with an error (`type` and `message`).
 
@@ -325,8 +341,8 @@ class ExecutionService:
         limit = self.settings.inline_limit_bytes
         document = to_document(dict(result) if isinstance(result, Mapping) else result, "the result", limit)
         problem = to_document(error, "the error", limit) if error else None
-        command = Finish(outcome=_outcome(document, problem, partial), by_holder=False)
-        return await self._command(execution_id, command, expected_version)
+        command = Finish(outcome=reported(document, problem, partial=partial), by_holder=False)
+        return await self._command(execution_id, command, options)
 
     async def delete_execution(self, execution_id: UUID) -> None:
         """Delete a terminal one and its history.
@@ -362,13 +378,9 @@ class ExecutionService:
             max_tasks=self.settings.worker_concurrency, memory_limit_mib=self.settings.memory_limit_mib
         )
 
-    async def _command(self, execution_id: UUID, command: Command, expected_version: int | None) -> Execution:
+    async def _command(self, execution_id: UUID, command: Command, options: CommandOptions) -> Execution:
         return await self.state_manager.apply(
-            execution_id,
-            command,
-            expected_version=expected_version,
-            actor="client",
-            tenant_id=self.settings.tenant_id,
+            execution_id, command, actor="client", tenant_id=self.settings.tenant_id, **options
         )
 
     async def _check_kind(self, submission: Submission) -> None:
@@ -384,11 +396,3 @@ class ExecutionService:
 def _check_count(name: str, value: int) -> None:
     if value < 1:
         raise InvalidFilterError(name, value, "a number from 1")
-
-
-def _outcome(result: JsonObject, error: JsonObject | None, partial: bool) -> Outcome:
-    if partial:
-        return PartiallySucceeded(result=result, error=error)
-    if error is not None:
-        return Failed(error={"type": "failed", "message": ""} | error)
-    return Succeeded(result=result)

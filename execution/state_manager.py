@@ -11,7 +11,7 @@ from execution.domain.evolve import fold
 from execution.domain.execution import Execution
 from execution.domain.machine import carry_out
 from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator
-from execution.errors import ExecutionNotFoundError, VersionConflict
+from execution.errors import DuplicateExecutionError, ExecutionNotFoundError, VersionConflict
 from execution.event_emitter import ExecutionEventEmitter
 from execution.repository.repository import ExecutionRepository
 from execution.repository.wakeups import Topic
@@ -21,7 +21,11 @@ CONFLICT_RETRIES = 20
 
 
 class ExecutionStateManager:
-    """The only way from a command to the log, for everybody but the holder of a lease."""
+    """The only way from a command to the log, for everybody but the holder of a lease.
+
+    A command may carry an id. One whose id is in its execution's log already is not carried out again: the answer is
+    its first outcome, the execution as it was after that command's last event.
+    """
 
     def __init__(
         self,
@@ -49,20 +53,29 @@ class ExecutionStateManager:
         *,
         expected_version: int | None = None,
         actor: str | None = None,
+        command_id: UUID | None = None,
     ) -> Execution:
         """Bring an execution into a state, by whichever command leads there; errors as `apply`."""
         command = ChangeState(target=target_state, reason=reason)
-        return await self.apply(execution_id, command, expected_version=expected_version, actor=actor)
+        return await self.apply(
+            execution_id, command, expected_version=expected_version, actor=actor, command_id=command_id
+        )
 
-    async def create(self, command: Create, *, actor: str | None = None) -> Execution:
+    async def create(self, command: Create, *, actor: str | None = None, command_id: UUID | None = None) -> Execution:
         """Record a new execution.
 
         Raises:
-            DuplicateExecutionError: its id exists.
-            DatabaseError: nothing was recorded.
+            DuplicateExecutionError: its id exists, and it was not this command that created it.
+            DatabaseError: nothing was recorded (or, for OutcomeUnknownError, nobody knows).
         """
         events = decide(None, command, self._clock.now(), actor)
-        execution = await self.repository.append(None, events, fold(events))
+        try:
+            execution = await self.repository.append(None, events, fold(events), command_id=command_id)
+        except DuplicateExecutionError:
+            first = await self._first_outcome(command.id, command_id, from_version=1)
+            if first is None or first.tenant_id != command.tenant_id:
+                raise
+            return first
         await self.handle_state_side_effects(execution, ExecutionState.CREATED, execution.state)
         return execution
 
@@ -74,10 +87,12 @@ class ExecutionStateManager:
         expected_version: int | None = None,
         actor: str | None = None,
         tenant_id: str | None = None,
+        command_id: UUID | None = None,
     ) -> Execution:
         """Carry out a command: read, decide, append. Returns the execution after it (unchanged if it was so already).
 
         Without `expected_version` a change that gets in first makes the command be decided anew on what is there now.
+        A repetition by `command_id` is answered with the first outcome, whatever version is expected.
 
         Raises:
             ExecutionNotFoundError: no such execution.
@@ -87,16 +102,18 @@ class ExecutionStateManager:
         """
         before = await self.get(execution_id, tenant_id)
         for _ in range(CONFLICT_RETRIES):
+            # After the read: what another sending of this command has written by now is found here, and what it writes
+            # from here on is a conflict.
+            if (first := await self._first_outcome(execution_id, command_id)) is not None:
+                return first
             if expected_version is not None and before.version != expected_version:
                 raise VersionConflict(execution_id, expected_version)
             after, events = carry_out(before, [command], self._clock.now(), actor)
             if not events:
                 return before
             try:
-                await self.repository.append(before, events, after)
+                await self.repository.append(before, events, after, command_id=command_id)
             except VersionConflict:
-                if expected_version is not None:
-                    raise
                 before = await self.get(execution_id, tenant_id)
                 continue
             await self.handle_state_side_effects(after, before.state, after.state)
@@ -113,6 +130,17 @@ class ExecutionStateManager:
         if execution is None or tenant_id not in {None, execution.tenant_id}:
             raise ExecutionNotFoundError(execution_id)
         return execution
+
+    async def _first_outcome(
+        self, execution_id: UUID, command_id: UUID | None, *, from_version: int | None = None
+    ) -> Execution | None:
+        """The execution after a command of that id; None if its log has none (or none that began at `from_version`)."""
+        if command_id is None:
+            return None
+        versions = await self.repository.versions_of_command(execution_id, command_id)
+        if not versions or from_version not in {None, versions[0]}:
+            return None
+        return await self.repository.get_at(execution_id, versions[-1])
 
     async def handle_state_side_effects(
         self, execution: Execution, previous_state: ExecutionState, new_state: ExecutionState

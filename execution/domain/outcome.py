@@ -53,6 +53,15 @@ class Interrupted:
 Outcome = Succeeded | PartiallySucceeded | Failed | Cancelled | Interrupted
 
 
+def reported(result: JsonObject, error: JsonObject | None, *, partial: bool) -> Outcome:
+    """How a run ended that somebody outside reports: with part of a result, with an error, or with a result."""
+    if partial:
+        return PartiallySucceeded(result=result, error=error)
+    if error is not None:
+        return Failed(error={"type": "failed", "message": ""} | error)
+    return Succeeded(result=result)
+
+
 @dataclass(frozen=True)
 class PartialSuccess:
     """Return this from a handler to end `PARTIAL_SUCCESS`: a result, and what is missing from it."""

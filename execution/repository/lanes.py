@@ -139,6 +139,7 @@ class AppendLanes:
         events: Sequence[Event],
         *,
         lease_epoch: int | None = None,
+        command_id: UUID | None = None,
         patience: float | None = None,
     ) -> None:
         """Write the events and the row after them; returns when both are committed. `before`: None for a creation.
@@ -157,7 +158,7 @@ class AppendLanes:
             self.check_room()
         loop = asyncio.get_running_loop()
         give_up_at = time.monotonic() + (self._patience if patience is None else patience)
-        append = Append(before, execution, events, lease_epoch, give_up_at, loop.create_future())
+        append = Append(before, execution, events, lease_epoch, give_up_at, loop.create_future(), command_id)
         self._lane_of(append).put(append)
         await append.done
 
@@ -324,13 +325,13 @@ class _Lane:
             [append.execution.id for append in sent],
             [append.expected_version + 1 for append in sent],
         )
-        writer = {row["execution_id"]: row["command_id"] for row in rows}
+        writer = {row["execution_id"]: (row["command_id"], row["occurred_at"]) for row in rows}
         left = []
         for append in batch:
             if append.execution.id not in writer or not append.sent:
                 append.sent, append.resent = False, append.resent or append.sent
                 left.append(append)
-            elif writer[append.execution.id] == append.command_id:
+            elif writer[append.execution.id] == (append.command_id, append.execution.updated_at):
                 append.confirm()
             else:
                 append.refuse()

@@ -70,18 +70,21 @@ class ExecutionRepository:
         after: Execution | None = None,
         *,
         lease_epoch: int | None = None,
+        command_id: UUID | None = None,
         patience: float | None = None,
     ) -> Execution:
         """Append events to what they were decided on; returns the execution after them.
 
-        `after` is the fold of the events, where the caller has it already.
+        `after` is the fold of the events, where the caller has it already. `command_id` is kept with each event.
 
         Raises:
             VersionConflict: it has changed since, or (for a worker's write) its lease epoch is another one.
             DuplicateExecutionError: `before` is None and the id exists.
         """
         after = after or fold(events, before)
-        await self.db.lanes.append(before, after, events, lease_epoch=lease_epoch, patience=patience)
+        await self.db.lanes.append(
+            before, after, events, lease_epoch=lease_epoch, command_id=command_id, patience=patience
+        )
         return after
 
     async def update_state(
@@ -157,6 +160,22 @@ class ExecutionRepository:
         """Its events after a version, in order; empty if there are none."""
         rows = await fetch(self.db, "read_history", execution_id, after_version, min(limit, MAX_HISTORY))
         return [history_item_from_row(row) for row in rows]
+
+    async def get_at(self, execution_id: UUID, version: int) -> Execution | None:
+        """The execution as it was at a version: the fold of its log up to there. None if it has not got that far."""
+        execution: Execution | None = None
+        reached = 0
+        while reached < version:
+            items = await self.get_history(execution_id, after_version=reached, limit=version - reached)
+            if not items:
+                return None
+            execution = fold((item.to_event() for item in items), execution)
+            reached = execution.version
+        return execution
+
+    async def versions_of_command(self, execution_id: UUID, command_id: UUID) -> list[int]:
+        """The versions a command wrote in an execution, in order; empty if its id is not in the log."""
+        return [row["version"] for row in await fetch(self.db, "read_command", execution_id, command_id)]
 
     async def get_histories(self, after_versions: Mapping[UUID, int], limit_each: int = 100) -> list[HistoryItem]:
         """What is new in several executions, in order within each."""

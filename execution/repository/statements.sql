@@ -98,11 +98,16 @@ WITH item AS (
 SELECT array_agg(id) AS written FROM updated HAVING count(*) < cardinality($1);
 
 -- name: look_up_appends
--- Which command wrote these versions: how an append whose answer was lost learns whether it was applied.
--- Index: execution_events_pkey.
-SELECT event.execution_id, event.command_id
+-- Which command wrote these versions, and when: how an append whose answer was lost learns whether it was applied. The
+-- time tells it from another sending of the same caller's command. Index: execution_events_pkey.
+SELECT event.execution_id, event.command_id, event.occurred_at
 FROM unnest($1::uuid[], $2::int[]) AS wanted (execution_id, version)
 JOIN execution_events AS event USING (execution_id, version);
+
+-- name: read_command
+-- The versions that a command wrote in one execution, in order. Index: execution_events_pkey. It reads the execution's
+-- whole log, and only for commands that carry an id: an index on command_id would be paid for by every event.
+SELECT version FROM execution_events WHERE execution_id = $1 AND command_id = $2 ORDER BY version;
 
 -- name: claim_executions
 -- Claim up to $4 due executions of these kinds for a live worker: priority, then run_at, then age. Appends the RUNNING

@@ -191,6 +191,7 @@ async def check_history(full: asyncpg.Connection) -> None:
         ("read_state_history", (A_FINISHED_ONE, 10)),
         ("read_histories", (f"{{{A_FINISHED_ONE}}}", "{0}", 100)),
         ("look_up_appends", (f"{{{A_FINISHED_ONE}}}", "{1}")),
+        ("read_command", (A_FINISHED_ONE, WORKER)),
     ):
         plan = await plan_of(full, statement(name), *arguments)
         assert plan.indexes == {"execution_events_pkey"}, name

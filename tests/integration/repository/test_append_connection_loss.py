@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 import pytest
 
 from execution.domain.commands import Cancel, ChangeState, Pause, ReportProgress
+from execution.domain.decide import decide
 from execution.domain.execution import Execution
 from execution.domain.state import ExecutionState
-from execution.errors import DatabaseUnavailableError, OutcomeUnknownError, VersionConflict
+from execution.errors import DatabaseUnavailableError, DuplicateExecutionError, OutcomeUnknownError, VersionConflict
+from execution.ids import new_id
 from execution.repository.database import Database
 from execution.repository.repository import ExecutionRepository
 from tests.support.cutting_proxy import CuttingProxy, Fault, cutting_proxy
+from tests.support.given import submission
 from tests.support.stored import (
     AnyConnection,
     assert_row_is_fold,
@@ -103,6 +106,22 @@ class TestThroughAProxy:
         with pytest.raises(VersionConflict):
             await carry_out(repository, before, Cancel())
         assert (await assert_row_is_fold(repository, before.id)).state is S.PAUSED
+
+    @FOR_CREATIONS_AND_CHANGES
+    async def test_what_another_sending_of_the_same_command_wrote_is_not_taken_for_ones_own(
+        self, proxied: tuple[CuttingProxy, ExecutionRepository], database_url: str, creates: bool
+    ) -> None:
+        proxy, repository = proxied
+        before = None if creates else await submit(repository)
+        command_id, command = new_id(), submission() if creates else Pause()
+        async with Database(database_url) as database:
+            twin = ExecutionRepository(database)
+            await twin.append(before, decide(before, command, database.clock.now()), command_id=command_id)
+        events = decide(before, command, repository.db.clock.now())
+        proxy.arm(Fault.LOSE_STATEMENT)
+        with pytest.raises((VersionConflict, DuplicateExecutionError)):
+            await repository.append(before, events, command_id=command_id)
+        assert proxy.struck.is_set()
 
     async def test_the_whole_batch_of_a_lost_answer_is_a_success(
         self, proxied: tuple[CuttingProxy, ExecutionRepository]
