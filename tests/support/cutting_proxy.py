@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum, auto
 from pathlib import Path
+from random import Random
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
+from execution.repository.statements import statements
+
+_PARSE = b"P"
 _BIND = b"B"
+_HEADER = 5  # a message's type and length
 _READY_AFTER_COMMIT = b"Z\x00\x00\x00\x05I"
 _CHUNK = 65_536
+_NAMES = {sql.encode(): name for name, sql in statements().items()}
 
 
 class Fault(Enum):
@@ -26,7 +33,10 @@ class Fault(Enum):
 
 
 class CuttingProxy:
-    """Passes bytes between clients and one server's socket; each armed fault strikes once."""
+    """Passes bytes between clients and one server's socket; each armed fault strikes once.
+
+    `lost` counts by statement the answers that did not get through to clients because of `lose_answers`.
+    """
 
     def __init__(self, server_socket: Path) -> None:
         self._server_socket = server_socket
@@ -34,6 +44,10 @@ class CuttingProxy:
         self._then_close = False
         self._is_open = True
         self._clients: set[asyncio.StreamWriter] = set()
+        self._shares: Mapping[str, float] = {}
+        self._chance = Random()
+        self._shut_seconds = 0.0
+        self.lost: Counter[str] = Counter()
         self.struck = asyncio.Event()
         self.server_answered = asyncio.Event()
         self.refused = asyncio.Event()
@@ -41,6 +55,13 @@ class CuttingProxy:
     def arm(self, fault: Fault, *, then_close: bool = False) -> None:
         """Let a fault strike the next execution of a statement, and close the door behind it if asked to."""
         self._armed, self._then_close = fault, then_close
+
+    def lose_answers(self, chance: Random, shares: Mapping[str, float], *, shut_seconds: float = 0.0) -> None:
+        """From now on an execution of one of these statements loses its answer with its share of probability.
+
+        Each time, nobody is let in for `shut_seconds` afterwards.
+        """
+        self._chance, self._shares, self._shut_seconds = chance, shares, shut_seconds
 
     def close_door(self) -> None:
         """Cut everybody off and let nobody in."""
@@ -62,13 +83,22 @@ class CuttingProxy:
         await asyncio.gather(connection.pass_statements(), connection.pass_answers())
         self._clients.discard(to_client)
 
-    def strikes(self, chunk: bytes) -> Fault | None:
-        """The armed fault, if the chunk executes a statement."""
-        if self._armed is None or not chunk.startswith(_BIND):
-            return None
+    def strikes(self, statement: str) -> Fault | None:
+        """The fault that strikes this execution of a statement."""
+        if self._armed is None:
+            return self._loses_answer(statement)
         fault, self._armed = self._armed, None
         self._is_open = not self._then_close
         return fault
+
+    def _loses_answer(self, statement: str) -> Fault | None:
+        if self._chance.random() >= self._shares.get(statement, 0.0):
+            return None
+        self.lost[statement] += 1
+        if self._shut_seconds:
+            self._is_open = False
+            asyncio.get_running_loop().call_later(self._shut_seconds, self.open_door)
+        return Fault.LOSE_ANSWER
 
 
 class _Connection:
@@ -86,13 +116,16 @@ class _Connection:
         self._from_client, self._to_client = from_client, to_client
         self._from_server, self._to_server = from_server, to_server
         self._fault: Fault | None = None
+        self._prepared: dict[bytes, str] = {}
 
     async def pass_statements(self) -> None:
         while chunk := await _read(self._from_client):
-            self._fault = self._proxy.strikes(chunk)
+            statement = self._executed(chunk)
+            if statement is not None and self._fault is None:
+                self._fault = self._proxy.strikes(statement)
             if self._fault is not Fault.LOSE_STATEMENT:
                 self._to_server.write(chunk)
-            if self._fault is not None:
+            if self._fault not in {None, Fault.LOSE_ANSWER}:  # a statement may come in several chunks
                 break
         if self._fault is Fault.LEAVE_RUNNING:
             self._to_client.close()
@@ -111,6 +144,16 @@ class _Connection:
                 self._proxy.server_answered.set()
                 break
         self._close()
+
+    def _executed(self, chunk: bytes) -> str | None:
+        """The name of the statement a chunk executes; empty for one that is not of `statements.sql`."""
+        if chunk.startswith(_PARSE):
+            prepared, sql = chunk[_HEADER:].split(b"\0", 2)[:2]
+            self._prepared[prepared] = _NAMES.get(sql, "")
+        elif chunk.startswith(_BIND):
+            _, prepared = chunk[_HEADER:].split(b"\0", 2)[:2]
+            return self._prepared.get(prepared, "")
+        return None
 
     def _close(self) -> None:
         self._to_client.close()
