@@ -29,7 +29,7 @@ from tests.support.checker import check_all_ended, check_database
 from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.support.given import BOOM
 from tests.support.service import running_worker, short_settings
-from tests.support.stored import AnyConnection
+from tests.support.stored import AnyConnection, versions_by_command
 from tests.support.worker_process import FAULT_HANDLERS
 
 S = ExecutionState
@@ -119,16 +119,6 @@ async def each_lives(callers: list[Caller], lives: int) -> None:
             group.create_task(live(caller))
 
 
-async def written_by_command(sql: AnyConnection) -> dict[UUID, list[int]]:
-    """For each command in the log, the versions it wrote."""
-    rows = await sql.fetch(
-        "SELECT command_id, array_agg(version ORDER BY version) AS versions FROM execution_events"
-        " GROUP BY execution_id, command_id"
-    )
-    assert len({row["command_id"] for row in rows}) == len(rows)
-    return {row["command_id"]: row["versions"] for row in rows}
-
-
 @pytest.mark.parametrize("lives", [100, pytest.param(1_000, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])])
 @pytest.mark.parametrize("patience", [PATIENT, IMPATIENT], ids=["the lane looks it up", "the caller sends again"])
 async def test_each_command_has_its_effect_once(
@@ -148,7 +138,7 @@ async def test_each_command_has_its_effect_once(
         assert told[OutcomeUnknownError], f"callers were told {told}"
         assert set(told) <= {OutcomeUnknownError, DatabaseUnavailableError}
     acknowledged = {command_id: versions for caller in callers for command_id, versions in caller.written.items()}
-    assert await written_by_command(sql) == acknowledged
+    assert await versions_by_command(sql) == acknowledged
     proxy.lose_answers(chance, {})
     assert await check_database(url) == {"CANCELLED": lives}
 

@@ -62,6 +62,14 @@ async def assert_row_is_fold(repository: ExecutionRepository, execution_id: UUID
     return row
 
 
+async def versions_by_command(sql: AnyConnection) -> dict[UUID, list[int]]:
+    """For each command in the log, the versions it wrote: those of a caller's in one execution, if all is well."""
+    rows = await sql.fetch(
+        "SELECT command_id, array_agg(version ORDER BY version) AS versions FROM execution_events GROUP BY command_id"
+    )
+    return {row["command_id"]: row["versions"] for row in rows}
+
+
 async def waiting_sessions(sql: AnyConnection) -> int:
     """How many sessions of this database wait for a lock."""
     await sql.execute("SELECT pg_stat_clear_snapshot()")  # inside a transaction the view would show the same for ever
