@@ -34,6 +34,7 @@ from execution.repository.event_log import EventLog
 from execution.repository.repository import MAX_HISTORY, ExecutionRepository
 from execution.repository.workers import WorkerStore
 from execution.settings import Settings
+from execution.shielded import to_its_end
 from execution.state_manager import ExecutionStateManager
 from execution.submission import Submission
 from execution.task_runner import ExecutionTaskRunner
@@ -122,7 +123,7 @@ class ExecutionService:
 
     async def stop(self) -> None:
         """Stop them, in reverse order; a second stop does nothing."""
-        await self._stack.aclose()
+        await to_its_end(self._stack.aclose())
 
     def create_worker(self) -> Worker:
         """A worker that runs executions in this process; start it with its `run()`."""

@@ -27,6 +27,7 @@ from execution.repository.wakeups import Topic, Wakeups
 from execution.repository.workers import WorkerStore
 from execution.rescuer import Rescuer
 from execution.settings import Settings
+from execution.shielded import to_its_end
 from execution.state_manager import ExecutionStateManager
 from execution.task_runner import ExecutionTaskRunner
 from execution.watchdog import LoopWatchdog
@@ -86,7 +87,11 @@ class Worker:
         Raises:
             DatabaseError: it could not register itself at the start. Later outages are waited out.
         """
-        await self._register()
+        try:
+            await to_its_end(self._register())
+        except asyncio.CancelledError:
+            await to_its_end(self._sign_off())
+            raise
         subscriptions = [
             self._wakeups.subscribe(Topic.WORK, self._work.set),
             self._wakeups.subscribe(Topic.CONTROL, self._control.set),
@@ -110,9 +115,7 @@ class Worker:
         finally:
             for unsubscribe in subscriptions:
                 unsubscribe()
-            await _cancel([claimer, *background])
-            await self._tasks.stop(STOP_SECONDS)
-            await self._sign_off()
+            await to_its_end(self._end([claimer, *background]))
 
     # Claiming
 
@@ -290,6 +293,11 @@ class Worker:
             for run in list(self._runner.runs.values()):
                 run.drain()
             await self._tasks.wait_idle(STOP_SECONDS)
+
+    async def _end(self, loops: list[asyncio.Task[None]]) -> None:
+        await _cancel(loops)
+        await self._tasks.stop(STOP_SECONDS)
+        await self._sign_off()
 
     async def _sign_off(self) -> None:
         try:

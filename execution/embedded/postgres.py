@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from execution.embedded.cluster import (
 )
 from execution.embedded.sharing import Attachment, count_attachments, exclusive
 from execution.errors import EmbeddedPostgresError
+from execution.shielded import to_its_end
 
 _DATABASE = "execution"
 _LOCK_SECONDS = INITDB_SECONDS + START_SECONDS + STOP_SECONDS  # whoever holds the lock is done by then
@@ -54,18 +55,18 @@ class EmbeddedPostgres:
     async def start(self) -> None:
         """Start the server or attach to it. A second start does nothing."""
         try:
-            await _to_its_end(self._attach)
-        except asyncio.CancelledError:
+            await to_its_end(asyncio.to_thread(self._attach))
+        except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         """Leave the server, and stop it when nobody else is attached. Allowed before a start and more than once."""
-        await _to_its_end(self._detach)
+        await to_its_end(asyncio.to_thread(self._detach))
 
     async def restart(self, mode: StopMode = "fast") -> None:
         """Stop the server under everybody's feet and start it again; `immediate` is a crash, with recovery."""
-        await _to_its_end(lambda: self._restart(mode))
+        await to_its_end(asyncio.to_thread(self._restart, mode))
 
     @property
     def url(self) -> str:
@@ -139,17 +140,3 @@ class EmbeddedPostgres:
     @property
     def _lock(self) -> Path:
         return self.data_dir / "lock"
-
-
-async def _to_its_end(work: Callable[[], None]) -> None:
-    """Run blocking work in a thread; a cancellation waits for its end, so that start and stop are never half-done."""
-    running = asyncio.ensure_future(asyncio.to_thread(work))
-    cancelled = False
-    while not running.done():
-        try:
-            await asyncio.wait({running})
-        except asyncio.CancelledError:
-            cancelled = True
-    running.result()
-    if cancelled:
-        raise asyncio.CancelledError

@@ -15,6 +15,7 @@ from execution.repository.connections import Connector
 from execution.repository.lanes import AppendLanes
 from execution.repository.schema import check_schema
 from execution.repository.wakeups import Wakeups
+from execution.shielded import to_its_end
 
 
 class Database:
@@ -81,24 +82,15 @@ class Database:
             DatabaseUnavailableError: PostgreSQL does not answer.
             SchemaMismatchError: the tables are missing, older or newer; it names the command to run.
         """
-        async with AsyncExitStack() as stack:
-            self._pool = await self._connector.create_pool(self._pool_size)
-            stack.push_async_callback(self._close_pool)
-            await check_schema(self._pool)
-            self.clock.synchronize(await self._pool.fetchval("SELECT clock_timestamp()"))
-            self._engine = create_async_engine(
-                "postgresql+asyncpg://", async_creator=self._connect_for_lists, pool_size=2, max_overflow=2
-            )
-            stack.push_async_callback(self._close_engine)
-            stack.push_async_callback(self.wakeups.stop)
-            await self.wakeups.start()
-            stack.push_async_callback(self.lanes.stop)
-            await self.lanes.start()
-            self._stack = stack.pop_all()
+        try:
+            await self._open(self._stack)
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
-        """Close everything in reverse order; a second stop does nothing."""
-        await self._stack.aclose()
+        """Close everything in reverse order, whoever is cancelled meanwhile; a second stop does nothing."""
+        await to_its_end(self._stack.aclose())
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -106,6 +98,20 @@ class Database:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        self._pool = await self._connector.create_pool(self._pool_size)
+        stack.push_async_callback(self._close_pool)
+        await check_schema(self._pool)
+        self.clock.synchronize(await self._pool.fetchval("SELECT clock_timestamp()"))
+        self._engine = create_async_engine(
+            "postgresql+asyncpg://", async_creator=self._connect_for_lists, pool_size=2, max_overflow=2
+        )
+        stack.push_async_callback(self._close_engine)
+        stack.push_async_callback(self.wakeups.stop)
+        await self.wakeups.start()
+        stack.push_async_callback(self.lanes.stop)
+        await self.lanes.start()
 
     async def _connect_for_lists(self) -> asyncpg.Connection:
         # Which index a list wants depends on the values: a generic plan cannot use executions_list_state, because a

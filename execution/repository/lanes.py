@@ -39,6 +39,7 @@ from execution.ids import new_id
 from execution.repository.batches import change_arguments, creation_arguments
 from execution.repository.connections import Connector, is_connection_lost
 from execution.repository.statements import statement
+from execution.shielded import to_its_end
 
 log = structlog.get_logger(__name__)
 
@@ -118,8 +119,11 @@ class AppendLanes:
             await lane.start()
 
     async def stop(self) -> None:
-        """Write what is queued, then close. Bounded by the statement timeout and each append's own patience."""
-        await asyncio.gather(*(lane.stop() for lane in self._all))
+        """Write what is queued, then close, whoever is cancelled meanwhile: what waits is on its way.
+
+        Bounded by the statement timeout and each append's own patience.
+        """
+        await to_its_end(self._stop_all())
 
     def check_room(self) -> None:
         """Refuse a creation that would have to wait behind too many others.
@@ -162,6 +166,9 @@ class AppendLanes:
         self._lane_of(append).put(append)
         await append.done
 
+    async def _stop_all(self) -> None:
+        await asyncio.gather(*(lane.stop() for lane in self._all))
+
     @property
     def _all(self) -> list[_Lane]:
         return [self._creations, *self._changes]
@@ -196,6 +203,7 @@ class _Lane:
 
     async def start(self) -> None:
         self._connection = await self._connector.connect()
+        self._closing = False
         self._task = asyncio.create_task(self._run(), name=f"lane {self._name}")
 
     async def stop(self) -> None:

@@ -13,6 +13,7 @@ import asyncpg
 
 from execution.errors import DatabaseError, SchemaMismatchError
 from execution.repository.connections import DRIVER_ERRORS, is_connection_lost, unreachable
+from execution.shielded import to_its_end
 
 CONNECT_TIMEOUT = 10.0
 _MIGRATE = "Run `execution migrate`"
@@ -47,7 +48,7 @@ async def migrate(url: str, revision: str = "head") -> str:
     if found is not None and found not in known_revisions():
         raise SchemaMismatchError(found, EXPECTED_REVISION, _UPGRADE_PROGRAM)
     try:
-        await asyncio.to_thread(_upgrade, url, revision)
+        await to_its_end(asyncio.to_thread(_upgrade, url, revision))
     except Exception as error:
         cause = getattr(error, "orig", None) or error
         if is_connection_lost(cause) or is_connection_lost(cause.__cause__ or cause):

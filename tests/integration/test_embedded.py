@@ -98,6 +98,13 @@ class TestOneProcess:
         await server.stop()
         assert server.pid is None
 
+    async def test_a_start_that_fails_at_its_last_step_stays_attached_to_nothing(self, cluster_folder: Path) -> None:
+        async with server_in(cluster_folder) as server:
+            await query(server, "ALTER DATABASE postgres ALLOW_CONNECTIONS false")
+            with pytest.raises(EmbeddedPostgresError):
+                await server_in(cluster_folder).start()
+            assert len(attachments(cluster_folder)) == 1
+
     async def test_opened_twice_it_stops_with_the_second_close(self, cluster_folder: Path) -> None:
         async with server_in(cluster_folder) as outer:
             async with server_in(cluster_folder) as inner:
