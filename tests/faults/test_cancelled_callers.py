@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 from statistics import median
 from typing import Any
 from uuid import UUID
 
-import psutil
 import pytest
-from sqlalchemy.pool import QueuePool
 
 from execution.domain.execution import Execution
 from execution.errors import ExecutionNotFoundError
@@ -24,9 +22,9 @@ from execution.wiring import open_service
 from tests.support.cancelling import is_cancelled_at
 from tests.support.checker import check_database
 from tests.support.client_commands import CLIENT_COMMANDS, ClientCommand
+from tests.support.leaks import connections_in_use, fill_pool, nothing_stays_open
 from tests.support.service import PATIENCE, short_settings
 from tests.support.stored import AnyConnection, versions_by_command
-from tests.support.waiting import eventually, no_leaked_tasks
 
 CALLERS = 4
 USUAL_OF = 5
@@ -159,48 +157,15 @@ async def usual(service: ExecutionService, call: Call) -> Usual:
     return Usual(median(seconds), events)
 
 
-@dataclass(frozen=True)
-class Footprint:
-    """What the service holds while nobody asks anything of it."""
-
-    connections_in_use: int
-    sessions: int
-    files: int
-
-
-async def footprint(service: ExecutionService, sql: AnyConnection) -> Footprint:
-    """Taken with all connections open that the pools keep, so that two of them can be compared."""
-    pool, engine = service.repository.db.pool, service.repository.db.engine
-    lists = engine.pool
-    assert isinstance(lists, QueuePool)
-    async with AsyncExitStack() as stack, asyncio.timeout(PATIENCE):
-        for _ in range(pool.get_max_size()):
-            await stack.enter_async_context(pool.acquire())
-        for _ in range(lists.size()):
-            await stack.enter_async_context(engine.connect())
-    in_use = pool.get_size() - pool.get_idle_size() + lists.checkedout()
-    return Footprint(in_use, await sessions(sql), psutil.Process().num_fds())
-
-
-async def sessions(sql: AnyConnection) -> int:
-    """How many connections this database has."""
-    count: int = await sql.fetchval("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
-    return count
-
-
 @asynccontextmanager
 async def nothing_is_left(service: ExecutionService, sql: AnyConnection) -> AsyncIterator[None]:
-    """No task, no connection and no file more than before."""
-    before = await footprint(service, sql)
-    assert before.connections_in_use == 0
-
-    async def sessions_ended() -> bool:
-        return await sessions(sql) <= before.sessions
-
-    async with no_leaked_tasks():
+    """Nothing stays open, every connection has come back, and every one of them works."""
+    database = service.repository.db
+    await fill_pool(database)
+    async with nothing_stays_open(sql):
         yield
-        await eventually(sessions_ended, within=PATIENCE, what="the server knows which connections were closed")
-        assert await footprint(service, sql) == before
+        await fill_pool(database)
+    assert connections_in_use(database) == 0
 
 
 @pytest.fixture

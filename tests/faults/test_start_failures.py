@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,28 +19,15 @@ from execution.errors import (
 )
 from execution.ids import new_id
 from execution.repository.database import Database
+from execution.repository.repository import ExecutionRepository
 from execution.service import ExecutionService
 from execution.settings import Settings
 from execution.wiring import embedded_command_bus, open_service
 from tests.support.database import own_database
+from tests.support.leaks import nothing_stays_open
 from tests.support.service import PATIENCE, running_worker, short_settings
-from tests.support.stored import AnyConnection
-from tests.support.waiting import eventually, no_leaked_tasks
-
-
-@asynccontextmanager
-async def nothing_stays_open(sql: AnyConnection) -> AsyncIterator[None]:
-    """No task, and no connection to this database but the test's own."""
-
-    async def nobody_else() -> bool:
-        others = await sql.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        return bool(others == 0)
-
-    async with no_leaked_tasks():
-        yield
-    await eventually(nobody_else, within=PATIENCE, what="every connection is closed")
+from tests.support.stored import AnyConnection, assert_row_is_fold, submit
+from tests.support.waiting import no_leaked_tasks
 
 
 async def opens(settings: Settings) -> None:
@@ -156,6 +141,14 @@ class TestStops:
             await database.stop()
             with pytest.raises(ServiceClosedError):
                 _ = database.pool
+
+    async def test_a_database_that_was_stopped_starts_again(self, database_url: str, sql: AnyConnection) -> None:
+        async with nothing_stays_open(sql):
+            database = Database(database_url)
+            for _ in range(2):
+                async with database:
+                    repository = ExecutionRepository(database)
+                    await assert_row_is_fold(repository, (await submit(repository)).id)
 
     async def test_a_service_before_its_start_and_twice(self, database_url: str, sql: AnyConnection) -> None:
         async with nothing_stays_open(sql), Database(database_url) as database:
