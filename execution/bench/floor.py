@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -75,45 +77,41 @@ class FloorRun:
 
 async def per_second(url: str, run: FloorRun) -> float:
     """Executions written from creation to completion per second, by one creator and two consumers."""
-    connections = [await asyncpg.connect(url, server_settings=_PLANNING) for _ in range(1 + CONSUMERS)]
     worker_id = new_id()
     left = [run.executions]
-    started = time.perf_counter()
-    try:
+    async with AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(connected(url)) for _ in range(1 + CONSUMERS)]
+        started = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             group.create_task(_create_all(connections[0], run))
             for connection in connections[1:]:
                 group.create_task(_consume(connection, worker_id, run, left))
         return run.executions / (time.perf_counter() - started)
-    finally:
-        for connection in connections:
-            await connection.close()
 
 
-async def idle_latencies(url: str, samples: int) -> list[float]:
-    """Milliseconds of the same chain of statements for one execution at a time."""
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that plans as the service's do."""
     connection = await asyncpg.connect(url, server_settings=_PLANNING)
-    run = FloorRun(executions=1)
-    worker_id = new_id()
-    latencies = []
     try:
-        for _ in range(samples):
-            started = time.perf_counter()
-            await _create_batch(connection, 1, run)
-            claimed = await connection.fetch(_CLAIM, 1, worker_id, f"worker:{worker_id}")
-            await _finish_batch(connection, claimed, worker_id, run)
-            latencies.append((time.perf_counter() - started) * 1000)
+        yield connection
     finally:
         await connection.close()
-    return latencies
+
+
+async def claim_batch(connection: asyncpg.Connection, worker_id: UUID) -> list[asyncpg.Record]:
+    """Claim up to 200, in one statement."""
+    claimed: list[asyncpg.Record] = await connection.fetch(_CLAIM, BATCH, worker_id, f"worker:{worker_id}")
+    return claimed
 
 
 async def _create_all(connection: asyncpg.Connection, run: FloorRun) -> None:
     for offset in range(0, run.executions, BATCH):
-        await _create_batch(connection, min(BATCH, run.executions - offset), run)
+        await create_batch(connection, min(BATCH, run.executions - offset), run)
 
 
-async def _create_batch(connection: asyncpg.Connection, size: int, run: FloorRun) -> None:
+async def create_batch(connection: asyncpg.Connection, size: int, run: FloorRun) -> list[UUID]:
+    """Create so many in one statement; their ids."""
     now = datetime.now(UTC)
     ids = [new_id() for _ in range(size)]
     parameters = {"progress_reports": run.progress_reports} if run.progress_reports else {}
@@ -135,21 +133,23 @@ async def _create_batch(connection: asyncpg.Connection, size: int, run: FloorRun
         commands,
         data,
     )
+    return ids
 
 
 async def _consume(connection: asyncpg.Connection, worker_id: UUID, run: FloorRun, left: list[int]) -> None:
     while left[0] > 0:
-        claimed = await connection.fetch(_CLAIM, BATCH, worker_id, f"worker:{worker_id}")
+        claimed = await claim_batch(connection, worker_id)
         if not claimed:
             await asyncio.sleep(0.001)
             continue
         left[0] -= len(claimed)
-        await _finish_batch(connection, claimed, worker_id, run)
+        await finish_batch(connection, claimed, worker_id, run)
 
 
-async def _finish_batch(
+async def finish_batch(
     connection: asyncpg.Connection, claimed: list[asyncpg.Record], worker_id: UUID, run: FloorRun
 ) -> None:
+    """Report the progress of what was claimed and end it, in one statement."""
     now = datetime.now(UTC)
     ids = sorted(row["id"] for row in claimed)
     started = {row["id"]: row["started_at"] for row in claimed}

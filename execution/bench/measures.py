@@ -5,134 +5,82 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median, quantiles
-from typing import Any, TypeVar
 
-import asyncpg
-
-from execution.bench import floor, service_runs
+from execution.bench import floor, floor_latency, service_runs
+from execution.bench.databases import on_fresh_database
+from execution.bench.figures import Against, Extent, Figures
+from execution.bench.idle_queries import idle_queries_per_minute
 from execution.bench.worker_memory import worker_rss_mib
 from execution.embedded import EmbeddedPostgres
-from execution.repository.schema import migrate
 
-Result = TypeVar("Result")
+Say = Callable[[str], None]
+Samples = Callable[[str, int], Awaitable[list[float]]]
 
 PROGRESS_REPORTS = 3
-WARM_UP = 2_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Extent:
-    """How much is measured."""
-
-    executions: int
-    idle_samples: int
-    rounds: int
-
-
-FULL = Extent(executions=40_000, idle_samples=1_000, rounds=3)
-QUICK = Extent(executions=4_000, idle_samples=100, rounds=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """What came out: medians over the rounds; latencies over all samples."""
-
-    noop_per_second: float
-    noop_floor_per_second: float
-    progress_per_second: float
-    progress_floor_per_second: float
-    idle_p50_ms: float
-    idle_floor_p50_ms: float
-    idle_p99_ms: float
-    idle_floor_p99_ms: float
-    worker_rss_mib: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The figures as one JSON object, with the ratios they are for."""
-        rounded = {name: round(value, 3) for name, value in asdict(self).items()}
-        return rounded | {
-            "noop_ratio": round(self.noop_per_second / self.noop_floor_per_second, 3),
-            "progress_ratio": round(self.progress_per_second / self.progress_floor_per_second, 3),
-            "idle_p50_ratio": round(self.idle_p50_ms / self.idle_floor_p50_ms, 3),
-        }
-
-
-async def measure(extent: Extent, say: Callable[[str], None]) -> Figures:
-    """Measure everything; `say` is told what is under way."""
+@asynccontextmanager
+async def own_server() -> AsyncIterator[EmbeddedPostgres]:
+    """A server for the measurement alone: the embedded one as it is configured for everybody, in a new folder."""
     with tempfile.TemporaryDirectory(prefix="execution-bench-") as folder:
-        async with EmbeddedPostgres(Path(folder)) as server:
-            noop, noop_floor = await _throughput(server.url, extent, 0, say)
-            progress, progress_floor = await _throughput(server.url, extent, PROGRESS_REPORTS, say)
-            idle, idle_floor = await _latencies(server.url, extent, say)
-            say("memory of a worker with 10,000 waiting and 200 running")
-            async with _fresh_database(server.url) as url:
-                memory = await worker_rss_mib(url)
+        # Besides, it tells how much of the time goes into writing and syncing the log.
+        async with EmbeddedPostgres(Path(folder), overrides={"track_wal_io_timing": "on"}) as server:
+            yield server
+
+
+async def measure(server: EmbeddedPostgres, extent: Extent, say: Say) -> Figures:
+    """Measure everything; `say` is told what is under way."""
+    noop = await _throughput(server.url, extent, 0, say)
+    progress = await _throughput(server.url, extent, PROGRESS_REPORTS, say)
+    say("latency of one at a time")
+    idle = await _latency(server.url, extent, service_runs.idle_latencies, floor_latency.in_one_process)
+    say("latency of one at a time, submitted in one process and run in another")
+    across = await _latency(server.url, extent, service_runs.latencies_across_processes, floor_latency.across_processes)
+    say(f"memory of a worker with {extent.queued:,} waiting and 200 running")
+    memory = await on_fresh_database(server.url, lambda url: worker_rss_mib(url, extent.queued))
+    say(f"queries of a worker and 100 watchers that have nothing to do, for {extent.idle_seconds:.0f} s")
+    queries = await idle_queries_per_minute(server, extent.idle_seconds)
     return Figures(
-        noop_per_second=noop,
-        noop_floor_per_second=noop_floor,
-        progress_per_second=progress,
-        progress_floor_per_second=progress_floor,
-        idle_p50_ms=median(idle),
-        idle_floor_p50_ms=median(idle_floor),
-        idle_p99_ms=quantiles(idle, n=100)[-1],
-        idle_floor_p99_ms=quantiles(idle_floor, n=100)[-1],
+        noop=noop,
+        progress=progress,
+        idle=idle,
+        across=across,
         worker_rss_mib=memory,
+        idle_queries_per_minute=queries,
     )
 
 
-async def _throughput(server_url: str, extent: Extent, reports: int, say: Callable[[str], None]) -> tuple[float, float]:
-    """Medians of service and floor, measured in turn, so that a drift of the machine meets both."""
-    served, floors = [], []
+async def _throughput(server_url: str, extent: Extent, reports: int, say: Say) -> Against:
+    """Service and floor measured in turn, so that a drift of the machine meets both."""
+    against = Against(service=[], floor=[])
+    warm_up = extent.executions // 20
 
     async def serve(url: str) -> float:
         async with service_runs.service_with_worker(url) as service:
-            await service_runs.per_second(service, WARM_UP, reports)
+            await service_runs.per_second(service, warm_up, reports)
             return await service_runs.per_second(service, extent.executions, reports)
 
     async def floor_run(url: str) -> float:
-        await floor.per_second(url, floor.FloorRun(executions=WARM_UP, progress_reports=reports))
+        await floor.per_second(url, floor.FloorRun(executions=warm_up, progress_reports=reports))
         return await floor.per_second(url, floor.FloorRun(executions=extent.executions, progress_reports=reports))
 
     for number in range(1, extent.rounds + 1):
         say(f"throughput with {reports} progress events each, round {number} of {extent.rounds}")
-        served.append(await _on_fresh_database(server_url, serve))
-        floors.append(await _on_fresh_database(server_url, floor_run))
-    return median(served), median(floors)
+        against.service.append(await on_fresh_database(server_url, serve))
+        against.floor.append(await on_fresh_database(server_url, floor_run))
+    return against
 
 
-async def _latencies(server_url: str, extent: Extent, say: Callable[[str], None]) -> tuple[list[float], list[float]]:
-    say("latency of one at a time")
+async def _latency(server_url: str, extent: Extent, service: Samples, by_hand: Samples) -> Against:
+    """Both sides in turn, a share of the samples in each round; a first tenth warms up and does not count."""
+    share, warm_up = extent.idle_samples // extent.rounds, extent.idle_samples // 10
 
-    async def serve(url: str) -> list[float]:
-        async with service_runs.service_with_worker(url) as service:
-            await service_runs.idle_latencies(service, extent.idle_samples // 10)
-            return await service_runs.idle_latencies(service, extent.idle_samples)
+    async def sampled(samples: Samples) -> list[float]:
+        return (await on_fresh_database(server_url, lambda url: samples(url, warm_up + share)))[warm_up:]
 
-    async def floor_run(url: str) -> list[float]:
-        await floor.idle_latencies(url, extent.idle_samples // 10)
-        return await floor.idle_latencies(url, extent.idle_samples)
-
-    return await _on_fresh_database(server_url, serve), await _on_fresh_database(server_url, floor_run)
-
-
-async def _on_fresh_database(server_url: str, measure_it: Callable[[str], Awaitable[Result]]) -> Result:
-    async with _fresh_database(server_url) as url:
-        return await measure_it(url)
-
-
-@asynccontextmanager
-async def _fresh_database(server_url: str) -> AsyncIterator[str]:
-    """An empty, migrated database beside the server's own, so that no run finds another one's rows and dead rows."""
-    url = server_url.replace("/execution?", "/bench?")
-    administration = await asyncpg.connect(server_url)
-    try:
-        await administration.execute("CREATE DATABASE bench")
-        await migrate(url)
-        await administration.execute("CHECKPOINT")
-        yield url
-    finally:
-        await administration.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
-        await administration.close()
+    against = Against(service=[], floor=[])
+    for _ in range(extent.rounds):
+        against.service.extend(await sampled(service))
+        against.floor.extend(await sampled(by_hand))
+    return against

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from execution.bench.worker_process import worker_process
 from execution.domain.execution import Execution
 from execution.service import ExecutionService
 from execution.settings import Settings
@@ -53,8 +54,19 @@ async def per_second(service: ExecutionService, executions: int, progress_report
         stop_listening()
 
 
-async def idle_latencies(service: ExecutionService, samples: int) -> list[float]:
-    """Milliseconds from submitting to having the ended execution, one at a time."""
+async def idle_latencies(url: str, samples: int) -> list[float]:
+    """Milliseconds from submitting to having the ended execution, one at a time, with the worker in this process."""
+    async with service_with_worker(url) as service:
+        return await _latencies(service, samples)
+
+
+async def latencies_across_processes(url: str, samples: int) -> list[float]:
+    """The same, with the worker in a process of its own."""
+    async with worker_process(url), open_service(Settings.load(database_url=url, log_level="WARNING")) as service:
+        return await _latencies(service, samples)
+
+
+async def _latencies(service: ExecutionService, samples: int) -> list[float]:
     latencies = []
     for _ in range(samples):
         started = time.perf_counter()

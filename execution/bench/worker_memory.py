@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
+import time
 
 import psutil
 
+from execution.bench.worker_process import worker_process
 from execution.service import ExecutionService
 from execution.settings import Settings
 from execution.wiring import open_service
 
-QUEUED = 10_000
 RUNNING = 200
 SUBMIT_AT_ONCE = 500
 SECONDS_TO_FILL = 60.0
+WATCHED_SECONDS = 3.0
+"""The worker is looked at so long once it is full: through a heartbeat and some reviews of what it runs."""
 POLL_SECONDS = 0.1
+MIB = 1024 * 1024
 
 
-async def worker_rss_mib(url: str) -> float:
-    """MiB of a worker process that runs 200 executions while 10,000 wait."""
+async def worker_rss_mib(url: str, queued: int) -> float:
+    """Most MiB that a worker process needs which runs 200 executions while `queued` wait."""
     async with open_service(Settings.load(database_url=url, log_level="WARNING")) as service:
-        for _ in range(0, QUEUED + RUNNING, SUBMIT_AT_ONCE):
+        for _ in range(0, queued + RUNNING, SUBMIT_AT_ONCE):
             async with asyncio.TaskGroup() as group:
                 for _ in range(SUBMIT_AT_ONCE):
                     group.create_task(service.create_execution("noop", {"seconds": 3600}))
-        worker = await _start_worker(url)
-        try:
+        async with worker_process(url, worker_concurrency=RUNNING) as pid:
             await _wait_until_full(service)
-            return psutil.Process(worker.pid).memory_info().rss / 1024 / 1024
-        finally:
-            worker.send_signal(signal.SIGKILL)
-            await worker.wait()
+            return await _most_resident(psutil.Process(pid)) / MIB
 
 
 async def _wait_until_full(service: ExecutionService) -> None:
@@ -44,8 +41,10 @@ async def _wait_until_full(service: ExecutionService) -> None:
             _, running = await service.list_executions({"state": "RUNNING"}, {"page_size": 1})
 
 
-async def _start_worker(url: str) -> asyncio.subprocess.Process:
-    environment = os.environ | {"EXECUTION_DATABASE_URL": url, "EXECUTION_WORKER_CONCURRENCY": str(RUNNING)}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "execution.cli", "worker", env=environment, stdout=asyncio.subprocess.DEVNULL
-    )
+async def _most_resident(worker: psutil.Process) -> int:
+    until = time.monotonic() + WATCHED_SECONDS
+    most = 0
+    while time.monotonic() < until:
+        most = max(most, worker.memory_info().rss)
+        await asyncio.sleep(POLL_SECONDS)
+    return most
