@@ -3,6 +3,7 @@ PYTHON ?= python3
 UV ?= uv
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -38,8 +39,8 @@ contracts: $(INSTALLED) ## import-linter: who may import whom
 
 check: lint types contracts ## lint, types and contracts
 
-bench: $(INSTALLED) ## measure this machine
-	@$(BIN)/execution bench
+bench: $(INSTALLED) ## measure this machine: a table, JSON and a chart (BENCH_ARGS=--quick: rougher, in a minute)
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 serve: $(INSTALLED) ## run a worker until Ctrl-C
 	@$(BIN)/execution worker

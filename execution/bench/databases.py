@@ -13,21 +13,19 @@ from execution.repository.schema import migrate
 
 Result = TypeVar("Result")
 
-SCRATCH = "bench"
-
 
 @asynccontextmanager
-async def fresh_database(server_url: str) -> AsyncIterator[str]:
+async def fresh_database(server_url: str, name: str = "bench") -> AsyncIterator[str]:
     """An empty, migrated database, so that no run finds another one's rows and dead rows; dropped at the end."""
-    url = urlunsplit(urlsplit(server_url)._replace(path=f"/{SCRATCH}"))
+    url = urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
     administration = await asyncpg.connect(server_url)
     try:
-        await administration.execute(f"CREATE DATABASE {SCRATCH}")
+        await administration.execute(f"CREATE DATABASE {name}")
         await migrate(url)
         await administration.execute("CHECKPOINT")
         yield url
     finally:
-        await administration.execute(f"DROP DATABASE IF EXISTS {SCRATCH} WITH (FORCE)")
+        await administration.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         await administration.close()
 
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from execution.bench.worker_process import worker_process
 from execution.domain.execution import Execution
+from execution.handlers import HandlerRegistry
 from execution.service import ExecutionService
 from execution.settings import Settings
 from execution.wiring import open_service
@@ -21,12 +22,14 @@ LONGEST_RUN_SECONDS = 300.0
 
 
 @asynccontextmanager
-async def service_with_worker(url: str) -> AsyncIterator[ExecutionService]:
+async def service_with_worker(
+    url: str, *, concurrency: int = CONCURRENCY, registry: HandlerRegistry | None = None
+) -> AsyncIterator[ExecutionService]:
     """A service and a worker in this process. Every progress report is written, as the floor writes every one."""
     settings = Settings.load(
-        database_url=url, worker_concurrency=CONCURRENCY, progress_interval_seconds=0, log_level="WARNING"
+        database_url=url, worker_concurrency=concurrency, progress_interval_seconds=0, log_level="WARNING"
     )
-    async with open_service(settings) as service:
+    async with open_service(settings, registry=registry) as service:
         worker = service.create_worker()
         running = asyncio.create_task(worker.run(), name="bench worker")
         try:

@@ -1,0 +1,1 @@
+"""What only developers measure: how the service grows. `python -m benchmarks`, or `make bench`."""
