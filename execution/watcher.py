@@ -24,8 +24,11 @@ log = structlog.get_logger(__name__)
 
 READ_AT_ONCE = 200
 """Entries of one execution that one read brings."""
-MIN_INTERVAL = 0.02
-"""Seconds between two reads caused by other processes' wake-ups: they say that something happened, not where."""
+SHORTEST_PAUSE = 0.001
+"""Seconds; timers are no finer, and would make more of less."""
+LONGEST_PAUSE = 0.02
+"""Most seconds between two reads that other processes' wake-ups cause. They say that something happened, not where, so
+each reads for all watchers: a pause as long as the last read keeps that to half of the time, and one watcher prompt."""
 RETRY_SECONDS = 1.0
 
 
@@ -178,13 +181,20 @@ class LogWatcher:
             self._all_dirty = True
         self._woken.clear()
         if self._all_dirty:
-            now = asyncio.get_running_loop().time()
-            if not self._dirty and now < self._next_read_of_all:
-                await asyncio.sleep(self._next_read_of_all - now)
-            self._next_read_of_all = now + MIN_INTERVAL
+            pause = self._next_read_of_all - asyncio.get_running_loop().time()
+            if not self._dirty and pause > SHORTEST_PAUSE:
+                await asyncio.sleep(pause)
 
     async def _read(self) -> None:
         """Bring every watcher that may have something up to date."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            await self._read_wanted()
+        finally:
+            self._next_read_of_all = clock() + min(clock() - began, LONGEST_PAUSE)
+
+    async def _read_wanted(self) -> None:
         wanted = self._watches.keys() if self._all_dirty else self._dirty & self._watches.keys()
         after = {one: min(watch.version for watch in self._watches[one]) for one in wanted}
         self._all_dirty, self._dirty = False, set()

@@ -21,7 +21,10 @@ log = structlog.get_logger(__name__)
 
 CHANNEL = "execution_wakeups"
 COALESCE_SECONDS = 0.01
-"""At most one NOTIFY in this time; the first one of a burst goes out at once."""
+"""At most one NOTIFY in this time while many signals are gathered in it."""
+FEW_SIGNALS = 16
+"""So many signals in that time are each notified of at once: whoever submits one at a time waits for every wake-up, and
+a pause after each made an execution across two processes take 12 ms instead of 3."""
 RECONNECT_SECONDS = 1.0
 
 
@@ -52,6 +55,7 @@ class Wakeups:
         self._listeners_to_others: dict[Topic, list[Callable[[], None]]] = {topic: [] for topic in Topic}
         self._signalled: set[Topic] = set()
         self._outgoing: set[Topic] = set()
+        self._gathered = 0
         self._pending = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -71,6 +75,7 @@ class Wakeups:
 
         A batch of appends ends in one round for all its callers, so that its hundreds of signals are one.
         """
+        self._gathered += 1
         if topic not in self._signalled:
             if not self._signalled:
                 asyncio.get_running_loop().call_soon(self._pass_on)
@@ -133,13 +138,19 @@ class Wakeups:
     async def _notify(self, connection: asyncpg.Connection) -> None:
         # Nobody waits for these commits, and a lost wake-up costs one poll interval.
         await connection.execute("SET synchronous_commit = off")
+        clock = asyncio.get_running_loop().time
+        window_ends = clock() + COALESCE_SECONDS
         while True:
             await self._pending.wait()
             self._pending.clear()
             topics, self._outgoing = self._outgoing, set()
             payload = f"{self._sender} {' '.join(sorted(topics))}"
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
-            await asyncio.sleep(COALESCE_SECONDS)
+            many = self._gathered > FEW_SIGNALS
+            if many or clock() >= window_ends:
+                self._gathered, window_ends = 0, clock() + COALESCE_SECONDS
+            if many:
+                await asyncio.sleep(COALESCE_SECONDS)
 
     def _received(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         sender, *topics = str(payload).split()
