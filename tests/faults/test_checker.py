@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -217,7 +218,7 @@ class TestAcknowledged:
 
     async def test_another_effect_is_found(self, client: ExecutionService, database_url: str) -> None:
         created = await submit(client.repository)
-        other = created.with_changes({"priority": 3})
+        other = replace(created, priority=3)
         with pytest.raises(AssertionError, match="not what version 2 was said to be"):
             await check_acknowledged(database_url, {created.id: Acknowledged(answers=[other])})
 

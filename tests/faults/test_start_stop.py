@@ -67,7 +67,7 @@ class Place:
             case "database":
                 return Database(url)
             case "lanes":
-                return Unwound(AppendLanes(connector, lanes=2, batch_limit=10, patience=5))
+                return Unwound(AppendLanes(connector, lanes=2, batch_limit=10, patience=5, creations_limit=10))
             case "wakeups":
                 return Wakeups(connector, enabled=True)
             case "service":
