@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -70,7 +71,7 @@ async def test_claims_stay_fast(own_server: EmbeddedPostgres, seconds: float) ->
     # The embedded server ends such sessions after a while; others do not.
     reader = await asyncpg.connect(own_server.url, server_settings={"idle_in_transaction_session_timeout": "0"})
     async with (
-        worker_process(own_server.url),
+        worker_process(own_server.url) as worker,
         open_service(short_settings(own_server.url)) as service,
         reader.transaction(isolation="repeatable_read"),
     ):
@@ -78,6 +79,8 @@ async def test_claims_stay_fast(own_server: EmbeddedPostgres, seconds: float) ->
         assert await full_load(service, seconds) > 0
         assert await reader.fetchval("SELECT count(*) FROM executions") == 0, "the snapshot was not kept"
         claimed, walked = await claimed_so_far(sql), await entries_walked(sql)
+        worker.signal(signal.SIGTERM)
+        assert await worker.ended() == 0
     durations = durations_of(own_server.log, statement("claim_executions"))
     await reader.close()
     await sql.close()

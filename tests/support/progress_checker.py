@@ -52,6 +52,8 @@ def what_is_wrong(execution: Execution, workers: Collection[LiveWorker], now: da
     if workers and execution.deadline is not None and now > execution.deadline + OVERDUE_SLACK:
         return f"its deadline passed at {execution.deadline.isoformat()}"
     match execution.state:
+        case S.RUNNING if not execution.is_held:
+            return None  # driven from outside, by whoever reports its progress and its result
         case S.RUNNING | S.CANCELLING if not is_held_by_the_living:
             return f"no live worker holds it (its worker: {execution.worker_id})"
         case S.PAUSED if execution.is_held and not is_held_by_the_living:
