@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks import growth, million
 from benchmarks.chart import chart
 from benchmarks.machine import machine
+from benchmarks.markdown import markdown
 from benchmarks.table import tables
 from execution import bench
 from execution.cli.output import console
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--redraw", action="store_true", help="measure nothing, show the results that are there")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file (default: %(default)s)")
     parser.add_argument("--chart", type=Path, help="the SVG file (default: beside the results)")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as docs/performance.md has them")
     arguments = parser.parse_args()
     if not arguments.redraw:
         configure_logging("WARNING")
@@ -49,7 +51,7 @@ def main() -> None:
     results = json.loads(arguments.results.read_text(encoding="utf-8"))
     path = arguments.chart or arguments.results.with_suffix(".svg")
     path.write_text(chart(results), encoding="utf-8")
-    console().print(tables(results))
+    console().print(markdown(results) if arguments.markdown else tables(results))
     console().print(f"results: {arguments.results}\nchart: {path}")
 
 

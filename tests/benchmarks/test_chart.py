@@ -3,49 +3,14 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
 from xml.etree import ElementTree as ET
 
 from benchmarks.chart import HEIGHT, WIDTH, chart
+from tests.benchmarks.sample import CAUSES, results
 
 SVG = "{http://www.w3.org/2000/svg}"
 LETTER = 0.58
 """Width of a letter in font sizes, on the wide side."""
-CAUSES = [
-    "all processors",
-    "Python in the process of submitters and worker",
-    "Python in the process of submitters",
-    "Python in the process of worker 1",
-    "one PostgreSQL process",
-    "other programs",
-    "writing and syncing the WAL",
-    "waiting: round trips one after another",
-]
-
-
-def results() -> dict[str, Any]:
-    """Every cause there is, and values of the size that is measured."""
-
-    def points(*ats: int) -> list[dict[str, Any]]:
-        return [{"at": at, "per_second": 12_345.6 + at, "bottleneck": CAUSES[at % len(CAUSES)]} for at in ats]
-
-    names = ("noop_per_second", "noop_floor_per_second", "progress_per_second", "progress_floor_per_second")
-    latencies = ("idle_p50_ms", "idle_floor_p50_ms", "across_p50_ms", "across_floor_p50_ms")
-    return {
-        "taken_at": "2026-01-02T03:04:05+00:00",
-        "machine": {
-            "processors": 2,
-            "processor": "Some & Sons <3 GHz>",
-            "python": "3.11.7",
-            "postgresql": "18.4",
-        },
-        "figures": dict.fromkeys(names, 23_456.7) | dict.fromkeys(latencies, 1.84),
-        "growth": {
-            "in_flight": points(*(2**power for power in range(10))),
-            "workers": points(3, 5, 6),
-            "payload_bytes": points(7, 10_241, 204_802),
-        },
-    }
 
 
 def texts(svg: ET.Element) -> list[tuple[str, tuple[float, float, float, float]]]:
