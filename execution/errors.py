@@ -253,18 +253,14 @@ class SchemaMismatchError(DatabaseError):
 
 
 class OverloadedError(ExecutionServiceError):
-    """More is submitted than this process can record; nothing of this submission was."""
+    """More is submitted than can be done; nothing of this submission was recorded."""
 
     code = "overloaded"
     status = 503
     retriable = True
 
-    def __init__(self, queued: int) -> None:
-        self.queued = queued
-        super().__init__(
-            f"{queued:,} submissions are waiting to be recorded, and no more are taken in. Submit it again a little "
-            "later; if such bursts are usual and memory allows, raise EXECUTION_SUBMISSION_QUEUE_LIMIT."
-        )
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The service is overloaded: {problem}. Submit it again a little later.")
 
 
 class WaitTimeoutError(ExecutionServiceError):

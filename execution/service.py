@@ -10,6 +10,7 @@ from uuid import UUID
 
 from events.bus import EventBus, InProcessEventBus
 from events.commands import CommandBus
+from execution.admission import Admission
 from execution.background_manager import BackgroundTaskManager
 from execution.domain.commands import Cancel, Command, Finish, Pause, Resume, Retry, Start
 from execution.domain.decide import allowed_commands
@@ -54,9 +55,8 @@ class CommandOptions(TypedDict, total=False):
 class ExecutionService:
     """Submits, drives, watches and reads executions of one tenant.
 
-    Between `start()` and `stop()` (or inside `async with`) it keeps two background loops: one reads the log for
-    watchers, one feeds the event bus while somebody listens. Besides what each method names, every one may raise
-    `DatabaseError`.
+    Between `start()` and `stop()` (or inside `async with`) it keeps loops in the background: for those who watch, for
+    the event bus, and for admission. Besides what each method names, every one may raise `DatabaseError`.
 
     Commands take the keywords of `CommandOptions`. A command whose `command_id` is in its execution's log has been
     carried out: the answer is its first outcome, the execution as it was then, and `expected_version` is not checked
@@ -99,6 +99,7 @@ class ExecutionService:
         self.background_tasks = self._new_background_tasks()
         self._db = db
         self._workers = WorkerStore(db)
+        self._admission = Admission(self._workers, longest_wait=settings.longest_wait_seconds)
         self._watcher = LogWatcher(self.repository, poll_interval=settings.poll_interval_seconds)
         self.state_manager.listen(self._watcher.noted)
         self._known_kinds: set[str] = set()
@@ -109,6 +110,7 @@ class ExecutionService:
     async def start(self) -> None:
         """Start the background loops."""
         await self._stack.enter_async_context(kept_running("watcher", self._watcher.run))
+        await self._stack.enter_async_context(kept_running("admission", self._admission.run))
         if isinstance(self.event_bus, InProcessEventBus):
             bus = self.event_bus
             relay = LogRelay(
@@ -152,10 +154,9 @@ class ExecutionService:
             InvalidDocumentError: a field, or a parameter the handler would not accept; it says which and why.
             DocumentTooLargeError: the parameters exceed the inline bound.
             DuplicateExecutionError: the given id exists, and not by this command.
-            OverloadedError: too many submissions wait to be recorded; the same one may be repeated.
+            OverloadedError: more is submitted than can be done; the same submission may be repeated.
         """
-        # Before anything else: under overload, what is refused must cost next to nothing.
-        self._db.lanes.check_room()
+        self._admission.check(kind)  # before the submission is even looked at: a refusal must cost next to nothing
         submission = Submission.checked(kind=kind, parameters={} if parameters is None else parameters, **fields)
         return await self.submit(submission, command_id=command_id)
 
@@ -163,6 +164,7 @@ class ExecutionService:
         self, submission: Submission, *, actor: str | None = "client", command_id: UUID | None = None
     ) -> Execution:
         """Record a new execution; as `create_execution`."""
+        self._admission.check(submission.kind)
         await self._check_kind(submission)
         if submission.id is None and command_id is not None:
             submission = submission.model_copy(update={"id": command_id})
@@ -375,9 +377,8 @@ class ExecutionService:
 
     def _new_background_tasks(self) -> BackgroundTaskManager:
         """What runs the tasks of one worker: it is closed for good when that worker stops."""
-        return BackgroundTaskManager(
-            max_tasks=self.settings.worker_concurrency, memory_limit_mib=self.settings.memory_limit_mib
-        )
+        limits = self.settings
+        return BackgroundTaskManager(max_tasks=limits.worker_concurrency, memory_limit_mib=limits.memory_limit_mib)
 
     async def _command(self, execution_id: UUID, command: Command, options: CommandOptions) -> Execution:
         return await self.state_manager.apply(

@@ -168,6 +168,10 @@ class Settings(BaseSettings):
     """Largest JSON document stored with an execution, in bytes. Default 256 KiB: rows stay cheap to copy
     and publish."""
 
+    longest_wait_seconds: Seconds | None = None
+    """Age of the oldest waiting execution of a kind above which further ones of that kind are refused as overload, so
+    that the workers are left to end what they have. Unset: everything is queued, and waits as long as it takes."""
+
     default_schedule_to_start_seconds: Seconds | None = None
     """Time an execution may wait for a worker when its submitter named none. Unset: as long as it takes."""
 

@@ -134,7 +134,9 @@ class AppendLanes:
             OverloadedError: so many creations are queued as this process may keep waiting.
         """
         if len(self._creations) >= self._creations_limit:
-            raise OverloadedError(len(self._creations))
+            raise OverloadedError(
+                f"{len(self._creations):,} submissions wait to be recorded (EXECUTION_SUBMISSION_QUEUE_LIMIT)"
+            )
 
     async def append(
         self,

@@ -28,7 +28,8 @@ async def narrow(database_url: str) -> AsyncIterator[ExecutionRepository]:
 async def test_what_is_too_much_is_refused_and_the_rest_recorded(narrow: ExecutionRepository) -> None:
     answers = await asyncio.gather(*(submit(narrow) for _ in range(LIMIT + 4)), return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, OverloadedError)]
-    assert [error.queued for error in refused] == [LIMIT] * 4
+    assert len(refused) == 4
+    assert "EXECUTION_SUBMISSION_QUEUE_LIMIT" in str(refused[0])
     assert all((error.code, error.status, error.retriable) == ("overloaded", 503, True) for error in refused)
     assert await narrow.db.pool.fetchval("SELECT count(*) FROM executions") == LIMIT
     assert (await submit(narrow)).state is ExecutionState.PENDING
@@ -46,6 +47,6 @@ async def test_the_facade_refuses_before_it_looks_at_the_submission(database_url
     async with working_service(database_url, submission_queue_limit=LIMIT) as service:
         waiting = [asyncio.create_task(service.create_execution("noop")) for _ in range(LIMIT)]
         await asyncio.sleep(0)
-        with pytest.raises(OverloadedError, match="EXECUTION_SUBMISSION_QUEUE_LIMIT"):
+        with pytest.raises(OverloadedError, match="again"):
             await service.create_execution("no.such.kind")
         await asyncio.gather(*waiting)
