@@ -14,7 +14,7 @@ import pytest
 from execution.errors import OverloadedError
 from execution.service import ExecutionService
 from execution.wiring import open_service
-from tests.support.checker import check_database
+from tests.support.checker import check_all_ended
 from tests.support.load import OfferedLoad, offered_load
 from tests.support.service import SHORT, short_settings
 from tests.support.stored import AnyConnection
@@ -90,6 +90,11 @@ async def capacity(
     return per_second
 
 
+async def nothing_is_left(sql: AnyConnection) -> bool:
+    left: bool = await sql.fetchval("SELECT EXISTS (SELECT FROM executions WHERE completed_at IS NULL)")
+    return not left
+
+
 def assert_was_overloaded(load: OfferedLoad, per_second: float) -> None:
     """The fault was there: more was offered than could be done, and the excess was refused in words."""
     assert load.offered > 1.5 * per_second
@@ -118,8 +123,9 @@ async def test_it_goes_on_ending_what_it_can(database_url: str, seconds: float, 
         assert seen.longest_silence < SHORT["worker_timeout_seconds"]
         assert await sql.fetchval("SELECT count(*) FROM workers") == 1, "the worker was declared dead"
         assert seen.memory_mib < before.memory_mib + MEMORY_MIB
+        await eventually(lambda: nothing_is_left(sql), within=60.0, what="what was admitted has ended")
     await sql.close()
-    await check_database(database_url)
+    await check_all_ended(database_url)
 
 
 async def test_refusals_end_with_the_backlog(database_url: str) -> None:
