@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from execution.domain.commands import Cancel, Finish, ReportProgress, Retry
+from execution.domain.commands import Cancel, ChangeState, Finish, ReportProgress, Retry
 from execution.domain.events import Event
 from execution.domain.outcome import Succeeded
 from execution.domain.state import ExecutionState
@@ -146,10 +146,10 @@ class TestProgress:
             ("pending", [BUSY, OTHERS], None),
             ("pending", [], None),
             ("running", [BUSY], None),
-            ("running", [OTHERS], "no live worker holds it"),
-            ("running", [], "no live worker holds it"),
+            ("running", [OTHERS], "is dead"),
+            ("running", [], "is dead"),
             ("cancelling", [BUSY], None),
-            ("cancelling", [OTHERS], "no live worker holds it"),
+            ("cancelling", [OTHERS], "is dead"),
             ("paused", [IDLE], None),
             ("held", [BUSY], None),
             ("held", [OTHERS], "is dead"),
@@ -161,6 +161,11 @@ class TestProgress:
     ) -> None:
         wrong = what_is_wrong(SITUATIONS[situation]().execution, workers, T0)
         assert complaint in wrong if complaint and wrong else wrong is complaint
+
+    def test_what_is_driven_from_outside_is_nobodys_fault(self) -> None:
+        log = SITUATIONS["pending"]()
+        log.do(ChangeState(target=S.RUNNING))
+        assert what_is_wrong(log.execution, [IDLE], T0) is None
 
     def test_what_is_not_due_waits(self) -> None:
         later = SITUATIONS["pending"](run_at=T0 + timedelta(seconds=1)).execution
@@ -193,7 +198,7 @@ class TestProgress:
         await store.claim(WORKER, {"noop": False}, 1)
         await check_database(database_url)
         await store.retire(WORKER)
-        with pytest.raises(AssertionError, match=f"{execution.id} is RUNNING: no live worker holds it"):
+        with pytest.raises(AssertionError, match=f"{execution.id} is RUNNING: its worker {WORKER} is dead"):
             await check_database(database_url, within=BRIEFLY)
 
 

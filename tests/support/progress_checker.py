@@ -14,8 +14,6 @@ from execution.repository.records import execution_from_row
 from tests.support.stored import AnyConnection
 from tests.support.waiting import eventually
 
-S = ExecutionState
-
 OVERDUE_SLACK = timedelta(seconds=8)
 """How far past its deadline nothing may be: the worker's own time for a RUNNING one, and a rescuer's round."""
 
@@ -47,22 +45,18 @@ async def check_progress_or_reason(connection: AnyConnection, *, within: float) 
 
 
 def what_is_wrong(execution: Execution, workers: Collection[LiveWorker], now: datetime) -> str | None:
-    """Why it should not stand where it stands; None if it has ended, or has a reason to stand there."""
-    is_held_by_the_living = any(worker.id == execution.worker_id for worker in workers)
+    """Why it should not stand where it stands; None if it has ended, or has a reason to stand there.
+
+    What is open and held by nobody is somebody else's to drive: paused, or brought to RUNNING from outside.
+    """
     if workers and execution.deadline is not None and now > execution.deadline + OVERDUE_SLACK:
         return f"its deadline passed at {execution.deadline.isoformat()}"
-    match execution.state:
-        case S.RUNNING if not execution.is_held:
-            return None  # driven from outside, by whoever reports its progress and its result
-        case S.RUNNING | S.CANCELLING if not is_held_by_the_living:
-            return f"no live worker holds it (its worker: {execution.worker_id})"
-        case S.PAUSED if execution.is_held and not is_held_by_the_living:
-            return f"its worker {execution.worker_id} is dead"
-        case S.PENDING if execution.run_at <= now:
-            idle = [str(one.id) for one in workers if execution.kind in one.kinds and one.holds < one.concurrency]
-            return f"it is due, and idle: worker {', '.join(idle)}" if idle else None
-        case _:
-            return None
+    if execution.is_held and not any(worker.id == execution.worker_id for worker in workers):
+        return f"its worker {execution.worker_id} is dead"
+    if execution.state is ExecutionState.PENDING and execution.run_at <= now:
+        idle = [str(one.id) for one in workers if execution.kind in one.kinds and one.holds < one.concurrency]
+        return f"it is due, and idle: worker {', '.join(idle)}" if idle else None
+    return None
 
 
 async def _standing_still(connection: AnyConnection) -> dict[tuple[UUID, int], str]:
