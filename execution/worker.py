@@ -160,8 +160,11 @@ class Worker:
             return []
 
     async def _return_strays(self) -> None:
-        """Give back what a claim may have committed before its answer was lost: held by this worker, not running."""
-        while not self._stopping.is_set():
+        """Give back what a claim may have committed before its answer was lost: held by this worker, not running.
+
+        Tried once at least: nobody but this worker knows that their handlers have not been started.
+        """
+        while True:
             await asyncio.sleep(RETRY_SECONDS)
             try:
                 held = await self._workers.held_by(self.id)
@@ -171,6 +174,8 @@ class Worker:
                 return
             except DatabaseError as error:
                 log.warning("worker.waiting_for_database", worker_id=str(self.id), error=str(error))
+            if self._stopping.is_set():
+                return
 
     def _start(self, execution: Execution, start_by: float) -> None:
         self._give_up_earlier_run(execution)

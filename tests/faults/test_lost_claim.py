@@ -82,3 +82,24 @@ async def test_it_is_given_back_and_run_once(
     assert "the answer to its claim was lost" in reasons
     assert ledger.runs() == {str(execution.id): 1}
     await check_all_ended(database_url)
+
+
+async def test_a_worker_that_is_stopped_meanwhile_gives_it_back_all_the_same(
+    client: ExecutionService, database_url: str, tmp_path: Path, ledger: Ledger
+) -> None:
+    async with (
+        cutting_proxy(database_url, tmp_path) as (proxy, url),
+        open_service(short_settings(url, handlers=FAULT_HANDLERS, **QUIET)) as service,
+    ):
+        store = OneAnswerIsLost(service.repository.db, proxy)
+        async with running_worker(service, worker_of(service, store)), asyncio.timeout(PATIENCE):
+            await store.holds.wait()
+            execution = await client.create_execution("fault.once", ledger.at_once)
+            store.may_go_on.set()
+            await proxy.struck.wait()
+    assert proxy.server_answered.is_set(), "the claim was committed"
+    assert await states_of(client, execution.id) == ["CREATED", "PENDING", "RUNNING", "PENDING"]
+    async with running_worker(client):
+        assert (await ended(client, execution.id)).result == {"attempt": 1}
+    assert ledger.runs() == {str(execution.id): 1}
+    await check_all_ended(database_url)
