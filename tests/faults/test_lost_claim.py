@@ -48,6 +48,22 @@ class OneAnswerIsLost(WorkerStore):
         return await super().claim(worker_id, kinds, limit, frontier)
 
 
+class ClaimIsHeldBack(WorkerStore):
+    """A claim is committed; the worker gets its answer when it may."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.holds = asyncio.Event()
+        self.may_go_on = asyncio.Event()
+
+    async def claim(self, worker_id: UUID, kinds: Mapping[str, bool], limit: int) -> list[Execution]:
+        claimed = await super().claim(worker_id, kinds, limit)
+        if claimed:
+            self.holds.set()
+            await self.may_go_on.wait()
+        return claimed
+
+
 def worker_of(service: ExecutionService, store: WorkerStore) -> Worker:
     """The service's worker, with another store."""
     return Worker(
@@ -103,3 +119,20 @@ async def test_a_worker_that_is_stopped_meanwhile_gives_it_back_all_the_same(
         assert (await ended(client, execution.id)).result == {"attempt": 1}
     assert ledger.runs() == {str(execution.id): 1}
     await check_all_ended(database_url)
+
+
+async def test_a_worker_that_is_cancelled_while_it_claims_gives_it_back(
+    client: ExecutionService, database_url: str, ledger: Ledger
+) -> None:
+    execution = await client.create_execution("fault.once", ledger.at_once)
+    async with open_service(short_settings(database_url, handlers=FAULT_HANDLERS)) as service:
+        store = ClaimIsHeldBack(service.repository.db)
+        running = asyncio.create_task(worker_of(service, store).run())
+        async with asyncio.timeout(PATIENCE):
+            await store.holds.wait()
+            running.cancel()
+            asyncio.get_running_loop().call_later(0.05, store.may_go_on.set)
+            await asyncio.wait([running])
+    assert running.cancelled()
+    assert await states_of(client, execution.id) == ["CREATED", "PENDING", "RUNNING", "PENDING"]
+    assert ledger.runs() == {}
