@@ -56,8 +56,10 @@ class ClaimIsHeldBack(WorkerStore):
         self.holds = asyncio.Event()
         self.may_go_on = asyncio.Event()
 
-    async def claim(self, worker_id: UUID, kinds: Mapping[str, bool], limit: int) -> list[Execution]:
-        claimed = await super().claim(worker_id, kinds, limit)
+    async def claim(
+        self, worker_id: UUID, kinds: Mapping[str, bool], limit: int, frontier: ClaimFrontier | None = None
+    ) -> list[Execution]:
+        claimed = await super().claim(worker_id, kinds, limit, frontier)
         if claimed:
             self.holds.set()
             await self.may_go_on.wait()
