@@ -115,7 +115,7 @@ class Worker:
         finally:
             for unsubscribe in subscriptions:
                 unsubscribe()
-            await to_its_end(self._end([claimer, *background]))
+            await to_its_end(self._end(claimer, background))
 
     # Claiming
 
@@ -127,9 +127,13 @@ class Worker:
             if limit == 0:
                 await _wait(self._work, REVIEW_SECONDS)
                 continue
-            # Whoever cancels this, nobody else knows what a claim under way has taken: it is started or given back.
-            claimed = await to_its_end(self._claim_and_start(limit))
-            self._has_backlog = claimed == limit
+            start_by = time.monotonic() + self._settings.heartbeat_interval_seconds
+            claimed = await self._claim(limit)
+            for execution in claimed:
+                self._start(execution, start_by)
+                self._state_manager.changed(execution)
+            # The next claim is on its way before the first of these runs: PostgreSQL works while this process does.
+            self._has_backlog = len(claimed) == limit
             if claimed:
                 self._wakeups.signal(Topic.LOG)
                 pause = FIRST_POLL_SECONDS
@@ -147,14 +151,6 @@ class Worker:
     def _slot_freed(self) -> None:
         if self._has_backlog:
             self._work.set()
-
-    async def _claim_and_start(self, limit: int) -> int:
-        start_by = time.monotonic() + self._settings.heartbeat_interval_seconds
-        claimed = await self._claim(limit)
-        for execution in claimed:
-            self._start(execution, start_by)
-            self._state_manager.changed(execution)
-        return len(claimed)
 
     async def _claim(self, limit: int) -> list[Execution]:
         try:
@@ -304,9 +300,11 @@ class Worker:
                 run.drain()
             await self._tasks.wait_idle(STOP_SECONDS)
 
-    async def _end(self, loops: list[asyncio.Task[None]]) -> None:
-        self._stopping.set()  # what a claim under way still brings is given back
-        await _cancel(loops)
+    async def _end(self, claimer: asyncio.Task[None], background: list[asyncio.Task[None]]) -> None:
+        # Not cancelled: nobody else knows what a claim under way has taken. What it still brings is given back.
+        self.stop()
+        await asyncio.wait([claimer])
+        await _cancel(background)
         await self._tasks.stop(STOP_SECONDS)
         await self._sign_off()
 
