@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from random import random
 from typing import Any
@@ -216,7 +216,7 @@ class _Ending:
         if self.is_simple:
             raise refusal
         if not self.unwritten:
-            self.finish = replace(self.finish, outcome=Failed(error=describe(refusal)))
+            self.finish = Finish(outcome=Failed(error=describe(refusal)), chance=self.finish.chance)
             self.is_simple = True
         self.unwritten = []
 

@@ -71,6 +71,8 @@ def _inner_values(value: Any, what: str) -> list[Any]:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidDocumentError(what, f"{value} is not a JSON number")
+    elif value is None or isinstance(value, int):
+        pass
     elif isinstance(value, dict):
         return [*value.keys(), *value.values()]
     elif isinstance(value, list | tuple):

@@ -20,7 +20,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 
 class EventType(StrEnum):
@@ -35,11 +37,8 @@ class EventType(StrEnum):
     __hash__ = str.__hash__
 
 
-class Event(NamedTuple):
-    """One entry of an execution's log. `version` counts 1..n without a gap within the execution.
-
-    A tuple, because it takes a quarter of the time that a frozen dataclass takes to make, five times per execution.
-    """
+class Event(Struct, frozen=True):
+    """One entry of an execution's log. `version` counts 1..n without a gap within the execution."""
 
     type: EventType
     version: int

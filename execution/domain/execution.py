@@ -8,19 +8,20 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
+from msgspec import Struct
+
 from execution.domain.retry import RetryPolicy
 from execution.domain.state import ExecutionState
 
 JsonObject = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """How far an execution says it is. `percentage` is 0 to 100 and never falls within one attempt."""
 
     percentage: float = 0.0
     message: str | None = None
-    context: JsonObject = field(default_factory=dict)
+    context: JsonObject = {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
+
 from execution.domain.execution import JsonObject
 from execution.domain.text import storable
 
@@ -14,37 +16,32 @@ MAX_MESSAGE_LENGTH = 2000
 """Characters of an exception's message that are kept in the log."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Succeeded:
+class Succeeded(Struct, frozen=True, kw_only=True):
     """The handler returned a result."""
 
     result: JsonObject
 
 
-@dataclass(frozen=True, kw_only=True)
-class PartiallySucceeded:
+class PartiallySucceeded(Struct, frozen=True, kw_only=True):
     """The handler returned a result, and says it is not all of it."""
 
     result: JsonObject
     error: JsonObject | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Failed:
+class Failed(Struct, frozen=True, kw_only=True):
     """The handler raised, or returned what cannot be stored. `error` has `type` and `message`."""
 
     error: JsonObject
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cancelled:
+class Cancelled(Struct, frozen=True, kw_only=True):
     """The handler stopped because it was asked to."""
 
     reason: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interrupted:
+class Interrupted(Struct, frozen=True, kw_only=True):
     """The run was cut off from outside (worker died or stopped), so nobody knows how far it came."""
 
     reason: str
@@ -74,8 +71,7 @@ class StopRequested(Exception):  # noqa: N818 - a way to end, not an error
     """How a blocking handler obeys a request to stop (`context.raise_if_cancelled()` raises it)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Invocation:
+class Invocation(Struct, frozen=True, kw_only=True):
     """What invoking a handler gave: a value or an exception, and what was asked of it meanwhile."""
 
     value: Any = None

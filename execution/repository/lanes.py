@@ -16,12 +16,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import structlog
+from msgspec import Struct
 
 from execution.domain.events import Event
 from execution.domain.execution import Execution
@@ -47,8 +47,7 @@ _RECONNECT_DELAYS = (0.0, 0.05, 0.1, 0.2, 0.5)
 """Seconds between attempts to reach PostgreSQL again; the last one repeats."""
 
 
-@dataclass(slots=True, eq=False)
-class Append:
+class Append(Struct, eq=False):
     """One decision to be written: its events (with time and actor in common), and the execution before and after them.
 
     `lease_epoch` is given for a worker's write only, and is that of its claim. `give_up_at` is on the monotonic clock.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from execution.domain.commands import Cancel, ChangeState, Finish, ReportProgress, Retry
 from execution.domain.events import Event
@@ -42,7 +43,7 @@ BREAKAGES: dict[str, tuple[Callable[[list[list[Event]]], object], str]] = {
     "half an end": (lambda log: log[3].pop(), "not told"),
     "a foreign writer": (lambda log: alter(log, 4, actor=FOREIGN), f"written by {FOREIGN}, held by {WORKER}"),
     "a writer who holds nothing": (
-        lambda log: instead(log, 1, log[2][0]._replace(actor=FOREIGN)),
+        lambda log: instead(log, 1, replace(log[2][0], actor=FOREIGN)),
         f"written by {FOREIGN}, held by None",
     ),
     "two writers": (lambda log: alter(log, 6, actor=None), "several actors"),
@@ -63,13 +64,13 @@ def alter(log: list[list[Event]], version: int, **changes: Any) -> None:
     for events in log:
         for index, event in enumerate(events):
             if event.version == version:
-                facts = {name: changes.pop(name) for name in list(changes) if name not in Event._fields}
-                events[index] = event._replace(data=event.data | facts, **changes)
+                facts = {name: changes.pop(name) for name in list(changes) if name not in Event.__struct_fields__}
+                events[index] = replace(event, data=event.data | facts, **changes)
 
 
 def renumbered(event: Event, version: int, **changes: Any) -> Event:
     """The same event once more, elsewhere."""
-    return event._replace(version=version, **changes)
+    return replace(event, version=version, **changes)
 
 
 def instead(log: list[list[Event]], index: int, event: Event) -> None:
@@ -223,7 +224,7 @@ class TestAcknowledged:
 
     async def test_another_effect_is_found(self, client: ExecutionService, database_url: str) -> None:
         created = await submit(client.repository)
-        other = replace(created, priority=3)
+        other = dataclasses.replace(created, priority=3)
         with pytest.raises(AssertionError, match="not what version 2 was said to be"):
             await check_acknowledged(database_url, {created.id: Acknowledged(answers=[other])})
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import orjson
 
 from execution.domain.commands import Cancel, Command, Create, Finish, Pause, ReachPausePoint
@@ -32,7 +33,7 @@ def at(seconds: float) -> datetime:
 
 def as_read(event: Event) -> Event:
     """The event as it comes back from the log: what it holds went through JSON."""
-    return event._replace(data=orjson.loads(orjson.dumps(event.data)))
+    return msgspec.structs.replace(event, data=orjson.loads(orjson.dumps(event.data)))
 
 
 @dataclass
