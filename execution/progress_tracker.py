@@ -90,7 +90,7 @@ class ProgressReporter:
         self._lease = lease
         self._interval = interval
         self._unwritten: list[ReportProgress] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._write: asyncio.Task[None] | None = None
         self._next_write_at = 0.0
 
@@ -121,7 +121,8 @@ class ProgressReporter:
 
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(max(loop.time(), self._next_write_at), self._begin_write)
+        due = self._next_write_at
+        self._timer = loop.call_at(due, self._begin_write) if due > loop.time() else loop.call_soon(self._begin_write)
 
     def _begin_write(self) -> None:
         loop = asyncio.get_running_loop()

@@ -130,14 +130,8 @@ class ExecutionService:
     def create_worker(self) -> Worker:
         """A worker that runs executions in this process; start it with its `run()`."""
         self.background_tasks = self._new_background_tasks()
-        return Worker(
-            workers=self._workers,
-            runner=self.task_runner,
-            state_manager=self.state_manager,
-            tasks=self.background_tasks,
-            wakeups=self._db.wakeups,
-            settings=self.settings,
-        )
+        workers = WorkerStore(self._db)
+        return Worker(workers=workers, runner=self.task_runner, tasks=self.background_tasks, settings=self.settings)
 
     # Submitting
 
@@ -261,6 +255,7 @@ class ExecutionService:
         try:
             async with asyncio.timeout(timeout):
                 with self._watcher.awaiting_end(execution_id) as end:
+                    await asyncio.sleep(0)  # a worker that was just woken for it goes first
                     execution = await self.get_execution(execution_id)
                     while not execution.is_terminal:
                         execution = await end.next_end() or await self.get_execution(execution_id)

@@ -100,9 +100,10 @@ class Settings(BaseSettings):
     """Connections for reads and commands of one process. Default 8: statements are short, and and many processes share
     PostgreSQL's `max_connections`."""
 
-    append_lanes: Annotated[int, Field(ge=1, le=8)] = 2
-    """Connections that write events, each committing one batch at a time. Default 2: commits overlap, and batches stay
-    large enough to share them."""
+    append_lanes: Annotated[int, Field(ge=1, le=8)] = 1
+    """Connections that write changes, beside the one that writes creations, each committing one batch at a time.
+    Default 1: a lane writes more than one process can decide, and two would halve the batches, which costs PostgreSQL
+    more."""
 
     append_batch_limit: Count = 200
     """Most appends in one commit. Default 200: larger batches gain little and delay their first caller."""

@@ -50,8 +50,9 @@ class _Watch:
             self.version = item.version
             self.items.put_nowait(item)
 
-    def note(self, execution: Execution) -> None:
-        """The execution was written by this process."""
+    def note(self, execution: Execution) -> bool:
+        """The execution was written by this process; must the log be read for this watcher?"""
+        return True
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -76,11 +77,12 @@ class EndWatch(_Watch):
             if item.is_final:
                 self._ends.put_nowait(None)
 
-    def note(self, execution: Execution) -> None:
-        """Take the execution if it has ended."""
+    def note(self, execution: Execution) -> bool:
+        """Take the execution if it has ended; there is nothing more to be read about it."""
         self.version = max(self.version, execution.version)
         if execution.is_terminal:
             self._ends.put_nowait(execution)
+        return False
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -106,9 +108,7 @@ class LogWatcher:
     def noted(self, execution: Execution) -> None:
         """This process has just written that execution."""
         watches = self._watches.get(execution.id)
-        if watches:
-            for watch in watches:
-                watch.note(execution)
+        if watches and sum(watch.note(execution) for watch in watches):  # each of them is told
             self._dirty.add(execution.id)
             self._woken.set()
 

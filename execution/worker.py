@@ -23,12 +23,11 @@ from execution.domain.execution import Execution
 from execution.errors import DatabaseError, ServiceClosedError
 from execution.ids import new_id
 from execution.repository.frontier import ClaimFrontier
-from execution.repository.wakeups import Topic, Wakeups
+from execution.repository.wakeups import Topic
 from execution.repository.workers import WorkerStore
 from execution.rescuer import Rescuer
 from execution.settings import Settings
 from execution.shielded import to_its_end
-from execution.state_manager import ExecutionStateManager
 from execution.task_runner import ExecutionTaskRunner
 from execution.watchdog import LoopWatchdog
 
@@ -53,20 +52,18 @@ class Worker:
         *,
         workers: WorkerStore,
         runner: ExecutionTaskRunner,
-        state_manager: ExecutionStateManager,
         tasks: BackgroundTaskManager,
-        wakeups: Wakeups,
         settings: Settings,
     ) -> None:
         self.id: UUID = new_id()
         self._workers = workers
         self._runner = runner
-        self._state_manager = state_manager
+        self._state_manager = runner.state_manager
         self._tasks = tasks
-        self._wakeups = wakeups
+        self._wakeups = workers.db.wakeups
         self._settings = settings
         self._kinds = self._claimable_kinds()
-        self._frontier = ClaimFrontier(state_manager.repository.db.clock.now)
+        self._frontier = ClaimFrontier(workers.db.clock.now)
         self._work = asyncio.Event()
         self._control = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -253,7 +250,7 @@ class Worker:
                 if answer is None:
                     await self._start_over()
                 else:
-                    self._state_manager.repository.db.clock.synchronize(answer)
+                    self._workers.db.clock.synchronize(answer)
             except DatabaseError as error:
                 log.warning("worker.heartbeat_failed", worker_id=str(self.id), error=str(error))
             elapsed = time.monotonic() - started
@@ -310,6 +307,7 @@ class Worker:
 
     async def _sign_off(self) -> None:
         try:
+            await self._workers.release()
             await self._workers.retire(self.id)
         except (DatabaseError, ServiceClosedError) as error:
             log.warning("worker.not_signed_off", worker_id=str(self.id), error=str(error))

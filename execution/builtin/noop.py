@@ -43,7 +43,7 @@ def _pace(parameters: JsonObject) -> Pace:
 async def _keep(context: TaskContext, pace: Pace) -> None:
     parts = max(1, pace.progress_reports)
     for part in range(1, parts + 1):
-        await _last(context, pace.seconds / parts)
+        await (_last(context, pace.seconds / parts) if pace.seconds else context.pause_point())
         if pace.progress_reports:
             context.progress(100 * part / parts, f"{part} of {parts}")
 

@@ -11,6 +11,8 @@ _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 
 def storable(text: str) -> str:
     """The text without what PostgreSQL (NUL) or UTF-8 (surrogates, as in undecodable file names) cannot hold."""
+    if text.isascii() and "\x00" not in text:
+        return text
     return _NOT_STORABLE.sub("\ufffd", text)
 
 

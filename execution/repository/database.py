@@ -29,7 +29,7 @@ class Database:
         url: str,
         *,
         pool_size: int = 8,
-        append_lanes: int = 2,
+        append_lanes: int = 1,
         batch_limit: int = 200,
         connect_timeout: float = 10.0,
         statement_timeout: float = 10.0,

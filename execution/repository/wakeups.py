@@ -2,13 +2,14 @@
 
 Inside the process a signal sets the events of its subscribers. Between processes one coalesced NOTIFY carries the
 topics, from a connection of its own and outside every business transaction: a NOTIFY inside one serialises all commits.
+A process that has heard of no other one sends none: each says hello when it begins to listen, and is answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import StrEnum
 from uuid import uuid4
 
@@ -26,6 +27,8 @@ FEW_SIGNALS = 16
 """So many signals in that time are each notified of at once: whoever submits one at a time waits for every wake-up, and
 a pause after each made an execution across two processes take 12 ms instead of 3."""
 RECONNECT_SECONDS = 1.0
+
+_HELLO, _HERE = "hello", "here"
 
 
 class Topic(StrEnum):
@@ -54,7 +57,9 @@ class Wakeups:
         self._listeners: dict[Topic, list[Callable[[], None]]] = {topic: [] for topic in Topic}
         self._listeners_to_others: dict[Topic, list[Callable[[], None]]] = {topic: [] for topic in Topic}
         self._signalled: set[Topic] = set()
-        self._outgoing: set[Topic] = set()
+        self._outgoing: set[str] = set()
+        self.has_peers = False
+        """Has it heard of another process? Once it has, it believes in others for good: an idle NOTIFY does no harm."""
         self._gathered = 0
         self._pending = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -71,15 +76,17 @@ class Wakeups:
         return lambda: listeners.remove(wake)
 
     def signal(self, topic: Topic) -> None:
-        """Wake this process's subscribers in the event loop's next round, and other processes' soon.
+        """Wake this process's subscribers now, and other processes' soon.
 
-        A batch of appends ends in one round for all its callers, so that its hundreds of signals are one.
+        A batch of appends ends in one round of the event loop for all its callers: of the hundreds of signals in it,
+        the first one wakes, and the round's end once more, for whoever looked in between.
         """
         self._gathered += 1
         if topic not in self._signalled:
             if not self._signalled:
-                asyncio.get_running_loop().call_soon(self._pass_on)
+                asyncio.get_running_loop().call_soon(self._end_round)
             self._signalled.add(topic)
+            self._wake(topic)
 
     async def start(self) -> None:
         """Begin to listen and to notify."""
@@ -96,13 +103,16 @@ class Wakeups:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _pass_on(self) -> None:
+    def _end_round(self) -> None:
         topics, self._signalled = self._signalled, set()
         for topic in topics:
             self._wake(topic)
-        if self._enabled:
-            self._outgoing |= topics
-            self._pending.set()
+        if self._enabled and self.has_peers:
+            self._say(topics)
+
+    def _say(self, words: Iterable[str]) -> None:
+        self._outgoing.update(words)
+        self._pending.set()
 
     def _wake(self, topic: Topic, *, from_others: bool = False) -> None:
         for wake in self._listeners[topic]:
@@ -132,6 +142,7 @@ class Wakeups:
         await connection.add_listener(CHANNEL, self._received)
         for topic in Topic:  # whatever was signalled while nobody listened
             self._wake(topic, from_others=True)
+        self._say([_HELLO])
         await closed.wait()
         raise ConnectionError("the listening connection was closed")
 
@@ -143,8 +154,8 @@ class Wakeups:
         while True:
             await self._pending.wait()
             self._pending.clear()
-            topics, self._outgoing = self._outgoing, set()
-            payload = f"{self._sender} {' '.join(sorted(topics))}"
+            words, self._outgoing = self._outgoing, set()
+            payload = f"{self._sender} {' '.join(sorted(words))}"
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
             many = self._gathered > FEW_SIGNALS
             if many or clock() >= window_ends:
@@ -153,8 +164,12 @@ class Wakeups:
                 await asyncio.sleep(COALESCE_SECONDS)
 
     def _received(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        sender, *topics = str(payload).split()
-        if sender != self._sender:
-            for topic in topics:
-                if topic in self._listeners:
-                    self._wake(Topic(topic), from_others=True)
+        sender, *words = str(payload).split()
+        if sender == self._sender:
+            return
+        self.has_peers = True
+        if _HELLO in words:
+            self._say([_HERE])
+        for topic in Topic:
+            if topic in words:
+                self._wake(topic, from_others=True)

@@ -12,6 +12,7 @@ from uuid import UUID
 from execution.domain.execution import Execution
 from execution.repository.database import Database
 from execution.repository.frontier import ClaimFrontier
+from execution.repository.kept_connection import KeptConnection
 from execution.repository.reading import fetch, fetch_row
 from execution.repository.records import claimed_execution, execution_from_row
 
@@ -38,6 +39,11 @@ class WorkerStore:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        self._claims = KeptConnection(db)
+
+    async def release(self) -> None:
+        """Give back the connection that claims have kept; the next claim takes another one."""
+        await self._claims.release()
 
     async def register(
         self, worker_id: UUID, kinds: Sequence[str], *, concurrency: int, timeout_seconds: float
@@ -68,8 +74,7 @@ class WorkerStore:
         """
         frontier = frontier or ClaimFrontier(self.db.clock.now)
         search = frontier.begin()
-        rows = await fetch(
-            self.db,
+        rows = await self._claims.fetch(
             "claim_executions",
             list(kinds),
             list(kinds.values()),

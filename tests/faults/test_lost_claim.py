@@ -33,15 +33,15 @@ class OneAnswerIsLost(WorkerStore):
     def __init__(self, db: Database, proxy: CuttingProxy) -> None:
         super().__init__(db)
         self._proxy = proxy
-        self._claims = 0
+        self._claimed = 0
         self.holds = asyncio.Event()
         self.may_go_on = asyncio.Event()
 
     async def claim(
         self, worker_id: UUID, kinds: Mapping[str, bool], limit: int, frontier: ClaimFrontier | None = None
     ) -> list[Execution]:
-        self._claims += 1
-        if self._claims == WARM:
+        self._claimed += 1
+        if self._claimed == WARM:
             self.holds.set()
             await self.may_go_on.wait()
             self._proxy.arm(Fault.LOSE_ANSWER)
@@ -71,9 +71,7 @@ def worker_of(service: ExecutionService, store: WorkerStore) -> Worker:
     return Worker(
         workers=store,
         runner=service.task_runner,
-        state_manager=service.state_manager,
         tasks=service.background_tasks,
-        wakeups=service.repository.db.wakeups,
         settings=service.settings,
     )
 

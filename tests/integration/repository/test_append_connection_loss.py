@@ -149,7 +149,7 @@ class TestTerminated:
         self, repository: ExecutionRepository, sql: AnyConnection
     ) -> None:
         before = await carry_out(repository, await submit(repository), Pause())
-        assert await cut_append_lanes(sql) == 2
+        assert await cut_append_lanes(sql) == 2, "the lane of creations and that of changes"
         after = await carry_out(repository, before, Cancel())
         created = await submit(repository)
         assert await assert_row_is_fold(repository, before.id) == after

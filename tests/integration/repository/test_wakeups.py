@@ -11,7 +11,7 @@ import pytest
 from execution.repository.database import Database
 from execution.repository.wakeups import CHANNEL, COALESCE_SECONDS, Topic
 from tests.support.stored import AnyConnection
-from tests.support.waiting import no_leaked_tasks
+from tests.support.waiting import eventually, no_leaked_tasks
 
 WITHIN = 5.0
 
@@ -41,25 +41,39 @@ async def sender(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def receiver(database_url: str) -> AsyncIterator[Database]:
-    """A database whose `Ear` on LOG has heard that the listening has begun."""
-    database = Database(database_url)
-    ear = Ear(database, Topic.LOG)
-    async with database:
-        await ear.woken()
-        ear.end()
+async def receiver(database_url: str, sender: Database) -> AsyncIterator[Database]:
+    """One that listens, and of which the sender knows."""
+    async with Database(database_url) as database:
+        both = sender.wakeups, database.wakeups
+        await eventually(lambda: all(one.has_peers for one in both), within=WITHIN, what="they know of each other")
         yield database
 
 
-async def test_a_round_of_signals_wakes_this_process_once(sender: Database) -> None:
+async def test_the_first_signal_of_a_round_and_its_end_wake_this_process(sender: Database) -> None:
     ear = Ear(sender, Topic.WORK)
     for topic in (Topic.WORK, Topic.LOG, Topic.WORK):
         sender.wakeups.signal(topic)
-    await asyncio.sleep(0)
     assert ear.heard == 1
-    sender.wakeups.signal(Topic.WORK)
     await asyncio.sleep(0)
     assert ear.heard == 2
+    await asyncio.sleep(0)
+    assert ear.heard == 2
+
+
+async def test_a_process_that_knows_of_no_other_says_hello_and_nothing_else(
+    database_url: str, sql: AnyConnection
+) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    await sql.add_listener(CHANNEL, lambda *arguments: heard.put_nowait(str(arguments[3]).split(" ", 1)[1]))
+    async with Database(database_url) as alone:
+        async with asyncio.timeout(WITHIN):
+            assert await heard.get() == "hello"
+            alone.wakeups.signal(Topic.WORK)
+            await asyncio.sleep(0)
+            await sql.execute("SELECT pg_notify($1, 'somebody hello')", CHANNEL)
+            assert [await heard.get(), await heard.get()] == ["hello", "here"]
+            alone.wakeups.signal(Topic.WORK)
+            assert await heard.get() == "work"
 
 
 async def test_and_other_processes_soon(sender: Database, receiver: Database) -> None:
@@ -109,10 +123,11 @@ async def test_its_own_notification_wakes_nobody_twice(sender: Database, receive
     own, others = Ear(sender, Topic.WORK), Ear(receiver, Topic.WORK)
     sender.wakeups.signal(Topic.WORK)
     await others.woken()
+    heard = own.heard
     receiver_answers = Ear(sender, Topic.CONTROL)
     receiver.wakeups.signal(Topic.CONTROL)
     await receiver_answers.woken()
-    assert own.heard == 1, "what the sender notified before has been delivered to it by now"
+    assert own.heard == heard, "what the sender notified before has been delivered to it by now"
 
 
 async def test_after_a_lost_connection_it_listens_and_notifies_again(
