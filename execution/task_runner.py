@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +33,7 @@ from execution.state_manager import ExecutionStateManager
 log = structlog.get_logger(__name__)
 
 MODEL_COMMAND = "model.complete"
-PERSIST_RETRY_SECONDS = 0.5
+RETRY_SECONDS = 0.5
 
 
 class ExecutionTaskRunner:
@@ -59,8 +61,14 @@ class ExecutionTaskRunner:
         self.runs: dict[UUID, Run] = {}
         """The runs under way in this process."""
 
-    async def execute_task(self, execution: Execution) -> None:
-        """Run a claimed execution to its recorded end. Never raises for what the handler does."""
+    async def execute_task(self, execution: Execution, *, start_by: float = math.inf) -> None:
+        """Run a claimed execution to its recorded end. Never raises for what the handler does.
+
+        A process that was stopped, or a loop that a handler blocked, may get here long after others have declared the
+        worker dead and settled what it held. So later than `start_by` (monotonic) it runs only if the claim stands.
+        """
+        if time.monotonic() > start_by and not await self._still_holds(execution):
+            return
         lease = Lease(self.repository, execution, self.state_manager.changed)
         run = Run(lease, self.progress_tracker.follow(lease))
         self.runs[execution.id] = run
@@ -124,6 +132,19 @@ class ExecutionTaskRunner:
         if not isinstance(output, dict):
             raise ModelOrchestrationError(None, "its answer has no `output` object")
         return {"output": output, "model": result.get("model"), "usage": result.get("usage", {})}
+
+    async def _still_holds(self, execution: Execution) -> bool:
+        while True:
+            try:
+                current = await self.repository.get_by_id(execution.id)
+            except DatabaseError as error:
+                log.warning("claim.waiting_for_database", execution_id=str(execution.id), error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if current is not None and current.is_held and current.lease_epoch == execution.lease_epoch:
+                return True
+            log.warning("claim.lost", execution_id=str(execution.id))
+            return False
 
     # The three steps of a run.
 
@@ -189,7 +210,7 @@ class ExecutionTaskRunner:
         except DatabaseError as error:
             log.warning("run.not_recorded", execution_id=str(run.execution.id), error=str(error))
             if error.retriable:
-                await asyncio.sleep(PERSIST_RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
             else:
                 ending.simplify(error)
             return False

@@ -124,6 +124,7 @@ class Worker:
             if limit == 0:
                 await _wait(self._work, REVIEW_SECONDS)
                 continue
+            # Within one heartbeat of a claim nobody can have declared this worker dead: it takes three.
             start_by = time.monotonic() + self._settings.heartbeat_interval_seconds
             claimed = await self._claim(limit)
             for execution in claimed:
@@ -180,33 +181,11 @@ class Worker:
         if self._stopping.is_set():
             coroutine = self._runner.give_back(execution, "the worker is stopping")
         else:
-            coroutine = self._run_if_held(execution, start_by)
+            coroutine = self._runner.execute_task(execution, start_by=start_by)
         try:
             self._tasks.start_task(execution.id, coroutine)
         except ServiceClosedError:
             log.warning("worker.claim_dropped", execution_id=str(execution.id))
-
-    async def _run_if_held(self, execution: Execution, start_by: float) -> None:
-        """Run it; later than `start_by` (monotonic), only if the claim still stands.
-
-        A process that was stopped, or a loop that a handler blocked, may get here long after others have declared the
-        worker dead and settled what it held. Within a heartbeat of the claim nobody can have: it takes three.
-        """
-        if time.monotonic() < start_by or await self._still_holds(execution):
-            await self._runner.execute_task(execution)
-
-    async def _still_holds(self, execution: Execution) -> bool:
-        while True:
-            try:
-                current = await self._state_manager.repository.get_by_id(execution.id)
-            except DatabaseError as error:
-                log.warning("worker.waiting_for_database", worker_id=str(self.id), error=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            if current is not None and current.is_held and current.lease_epoch == execution.lease_epoch:
-                return True
-            log.warning("worker.claim_lost", worker_id=str(self.id), execution_id=str(execution.id))
-            return False
 
     def _give_up_earlier_run(self, execution: Execution) -> None:
         """Whatever task of it is still here has lost its lease, because this claim raised the epoch."""

@@ -58,7 +58,7 @@ class Append(Struct, eq=False):
     events: Sequence[Event]
     lease_epoch: int | None
     give_up_at: float
-    done: asyncio.Future[None]
+    done: asyncio.Future[Execution]
     command_id: UUID | None = None
     """What identifies the write in the log; without one of the caller's, that of the batch it is first sent with."""
     sent: bool = False
@@ -90,7 +90,7 @@ class Append(Struct, eq=False):
     def confirm(self) -> None:
         """It is in the log."""
         if not self.done.done():
-            self.done.set_result(None)
+            self.done.set_result(self.execution)
 
     def fail(self, error: ExecutionServiceError) -> None:
         """It could not be written."""
@@ -137,7 +137,7 @@ class AppendLanes:
                 f"{len(self._creations):,} submissions wait to be recorded (EXECUTION_SUBMISSION_QUEUE_LIMIT)"
             )
 
-    async def append(
+    def append(
         self,
         before: Execution | None,
         execution: Execution,
@@ -146,8 +146,10 @@ class AppendLanes:
         lease_epoch: int | None = None,
         command_id: UUID | None = None,
         patience: float | None = None,
-    ) -> None:
-        """Write the events and the row after them; returns when both are committed. `before`: None for a creation.
+    ) -> asyncio.Future[Execution]:
+        """Write the events and the row after them; await when both are committed. `before`: None for a creation.
+
+        A future and no coroutine: each coroutine on the way to it is one more to wake for every append.
 
         Cancelling the caller does not take the write back: it is on its way.
 
@@ -165,7 +167,7 @@ class AppendLanes:
         give_up_at = time.monotonic() + (self._patience if patience is None else patience)
         append = Append(before, execution, events, lease_epoch, give_up_at, loop.create_future(), command_id)
         self._lane_of(append).put(append)
-        await append.done
+        return append.done
 
     async def _stop_all(self) -> None:
         await asyncio.gather(*(lane.stop() for lane in self._all))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -63,7 +63,7 @@ class ExecutionRepository:
         wanted = ExecutionFilters.from_mapping(filters)
         return await list_after(self.db.engine, tenant_id, wanted, before_id=before_id, limit=limit)
 
-    async def append(
+    def append(
         self,
         before: Execution | None,
         events: Sequence[Event],
@@ -72,8 +72,8 @@ class ExecutionRepository:
         lease_epoch: int | None = None,
         command_id: UUID | None = None,
         patience: float | None = None,
-    ) -> Execution:
-        """Append events to what they were decided on; returns the execution after them.
+    ) -> Awaitable[Execution]:
+        """Append events to what they were decided on; awaited, it gives the execution after them.
 
         `after` is the fold of the events, where the caller has it already. `command_id` is kept with each event.
 
@@ -82,10 +82,9 @@ class ExecutionRepository:
             DuplicateExecutionError: `before` is None and the id exists.
         """
         after = after or fold(events, before)
-        await self.db.lanes.append(
+        return self.db.lanes.append(
             before, after, events, lease_epoch=lease_epoch, command_id=command_id, patience=patience
         )
-        return after
 
     async def update_state(
         self, execution_id: UUID, state: ExecutionState, timestamps: Mapping[str, datetime] | None = None
