@@ -107,7 +107,7 @@ class LogWatcher:
 
     def noted(self, execution: Execution) -> None:
         """This process has just written that execution."""
-        watches = self._watches.get(execution.id)
+        watches = self._watches and self._watches.get(execution.id)
         if watches and sum(watch.note(execution) for watch in watches):  # each of them is told
             self._dirty.add(execution.id)
             self._woken.set()

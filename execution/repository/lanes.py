@@ -241,10 +241,8 @@ class _Lane:
         later: list[Append] = []
         while self._queue and len(batch) < self._batch_limit:
             append = self._queue.popleft()
-            if append.execution.id in batch:
+            if batch.setdefault(append.execution.id, append) is not append:
                 later.append(append)
-            else:
-                batch[append.execution.id] = append
         self._queue.extendleft(reversed(later))
         return sorted(batch.values(), key=_by_id)
 
