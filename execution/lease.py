@@ -93,7 +93,9 @@ class Lease:
     def _signal(self, after: Execution) -> None:
         signal = self._repository.db.wakeups.signal
         signal(Topic.LOG)
-        if after.worker_id is None and not after.is_terminal:
+        if after.is_terminal:
+            signal(Topic.ENDED)
+        elif after.worker_id is None:
             signal(Topic.WORK)
         self._on_change(after)
 

@@ -18,6 +18,7 @@ from execution.domain.documents import to_document
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.history import HistoryItem, StateHistoryItem
 from execution.domain.outcome import reported
+from execution.end_watcher import EndWatcher
 from execution.errors import (
     InvalidExecutionStateError,
     InvalidFilterError,
@@ -102,6 +103,7 @@ class ExecutionService:
         self._admission = Admission(self._workers, longest_wait=settings.longest_wait_seconds)
         self._watcher = LogWatcher(self.repository, poll_interval=settings.poll_interval_seconds)
         self.state_manager.listen(self._watcher.noted)
+        self._end_watcher = EndWatcher(self.state_manager, poll_interval=settings.poll_interval_seconds)
         self._known_kinds: set[str] = set()
         self._stack = AsyncExitStack()
 
@@ -110,6 +112,7 @@ class ExecutionService:
     async def start(self) -> None:
         """Start the background loops."""
         await self._stack.enter_async_context(kept_running("watcher", self._watcher.run))
+        await self._stack.enter_async_context(kept_running("end watcher", self._end_watcher.run))
         await self._stack.enter_async_context(kept_running("admission", self._admission.run))
         if isinstance(self.event_bus, InProcessEventBus):
             bus = self.event_bus
@@ -254,12 +257,10 @@ class ExecutionService:
         """
         try:
             async with asyncio.timeout(timeout):
-                with self._watcher.awaiting_end(execution_id) as end:
+                with self._end_watcher.awaiting(execution_id) as end:
                     await asyncio.sleep(0)  # a worker that was just woken for it goes first
                     execution = await self.get_execution(execution_id)
-                    while not execution.is_terminal:
-                        execution = await end.next_end() or await self.get_execution(execution_id)
-                    return execution
+                    return execution if execution.is_terminal else await end
         except TimeoutError:
             raise WaitTimeoutError(execution_id, timeout or 0.0) from None
 

@@ -157,6 +157,8 @@ class ExecutionStateManager:
             signal(Topic.WORK)
         elif execution.is_held or (previous_state in _MAY_BE_HELD and new_state is not previous_state):
             signal(Topic.CONTROL)
+        if execution.is_terminal:
+            signal(Topic.ENDED)
         self.changed(execution)
 
     def listen(self, listener: Callable[[Execution], None]) -> Callable[[], None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -50,46 +49,9 @@ class _Watch:
             self.version = item.version
             self.items.put_nowait(item)
 
-    def note(self, execution: Execution) -> bool:
-        """The execution was written by this process; must the log be read for this watcher?"""
-        return True
-
     def close(self) -> None:
         """Nothing more will come."""
         self.items.put_nowait(None)
-
-
-class EndWatch(_Watch):
-    """Waits for the end only, and takes it from this process's own write where that is what ended it."""
-
-    def __init__(self, execution_id: UUID) -> None:
-        super().__init__(execution_id, 0)
-        self._ends: asyncio.Queue[Execution | None] = asyncio.Queue()
-
-    async def next_end(self) -> Execution | None:
-        """The execution as it ended; None if it should be read, because another process ended it or reading stops."""
-        return await self._ends.get()
-
-    def offer(self, item: HistoryItem) -> None:
-        """Take the entry that tells the end."""
-        if item.version > self.version:
-            self.version = item.version
-            if item.is_final:
-                self._ends.put_nowait(None)
-
-    def note(self, execution: Execution) -> bool:
-        """Take the execution if it has ended; there is nothing more to be read about it."""
-        self.version = max(self.version, execution.version)
-        if execution.is_terminal:
-            self._ends.put_nowait(execution)
-        return False
-
-    def close(self) -> None:
-        """Nothing more will come."""
-        self._ends.put_nowait(None)
-
-
-AnyWatch = TypeVar("AnyWatch", bound=_Watch)
 
 
 class LogWatcher:
@@ -107,8 +69,7 @@ class LogWatcher:
 
     def noted(self, execution: Execution) -> None:
         """This process has just written that execution."""
-        watches = self._watches and self._watches.get(execution.id)
-        if watches and sum(watch.note(execution) for watch in watches):  # each of them is told
+        if self._watches and execution.id in self._watches:
             self._dirty.add(execution.id)
             self._woken.set()
 
@@ -126,12 +87,6 @@ class LogWatcher:
                 if item is None:
                     raise ServiceClosedError("The watcher")
                 yield item
-
-    @contextmanager
-    def awaiting_end(self, execution_id: UUID) -> Iterator[EndWatch]:
-        """What tells the end of an execution. Read the execution inside the block: what ends it later is told."""
-        with self._watching(EndWatch(execution_id)) as watch:
-            yield watch
 
     async def run(self) -> None:
         """Read for the watchers until cancelled: then they are told. After a fault they wait until it runs again."""
@@ -154,7 +109,7 @@ class LogWatcher:
             unsubscribe()
 
     @contextmanager
-    def _watching(self, watch: AnyWatch) -> Iterator[AnyWatch]:
+    def _watching(self, watch: _Watch) -> Iterator[_Watch]:
         if self._closed:
             raise ServiceClosedError("The watcher")
         execution_id = watch.execution_id

@@ -45,6 +45,10 @@ class ExecutionRepository:
         """Those of the executions that exist, in no particular order."""
         return [execution_from_row(row) for row in await fetch(self.db, "get_executions", execution_ids)]
 
+    async def get_ended(self, execution_ids: Sequence[UUID]) -> list[Execution]:
+        """Those of the executions that have ended, in no particular order."""
+        return [execution_from_row(row) for row in await fetch(self.db, "get_ended", execution_ids)]
+
     async def list_executions(
         self, filters: Mapping[str, Any], pagination: Mapping[str, int], *, tenant_id: str = "default"
     ) -> tuple[list[Execution], int]:

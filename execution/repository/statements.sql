@@ -212,6 +212,10 @@ SELECT * FROM executions WHERE id = $1;
 -- The rows of these ids, for a worker that looks whether it still holds what it runs. Index: executions_pkey.
 SELECT * FROM executions WHERE id = ANY($1::uuid[]);
 
+-- name: get_ended
+-- Those of these ids that have ended, for all who wait in one process. Index: executions_pkey.
+SELECT * FROM executions WHERE id = ANY($1::uuid[]) AND completed_at IS NOT NULL;
+
 -- name: read_history
 -- One execution's events after a version, in order. Index: execution_events_pkey.
 SELECT execution_id, version, type, occurred_at, actor, data FROM execution_events

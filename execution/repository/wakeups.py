@@ -40,6 +40,8 @@ class Topic(StrEnum):
     """Somebody asked a running execution to stop, pause or go on."""
     LOG = "log"
     """Events were appended."""
+    ENDED = "ended"
+    """An execution has ended."""
     DEADLINE = "deadline"
     """A state with a time limit was entered."""
 

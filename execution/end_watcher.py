@@ -1,0 +1,105 @@
+"""Waiting for ends: one question per process, however many wait, and none while nothing ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from uuid import UUID
+
+import structlog
+
+from execution.domain.execution import Execution
+from execution.errors import DatabaseError, ServiceClosedError
+from execution.repository.wakeups import Topic
+from execution.state_manager import ExecutionStateManager
+
+log = structlog.get_logger(__name__)
+
+LONGEST_PAUSE = 0.02
+"""Most seconds between two questions that other processes' wake-ups cause: they say that something ended, not what."""
+RETRY_SECONDS = 1.0
+
+End = asyncio.Future[Execution]
+
+
+class EndWatcher:
+    """Tells whoever waits in this process that an execution has ended, wherever that happened."""
+
+    def __init__(self, state_manager: ExecutionStateManager, *, poll_interval: float) -> None:
+        self._repository = state_manager.repository
+        self._poll_interval = poll_interval
+        self._waiting: dict[UUID, set[End]] = {}
+        self._woken = asyncio.Event()
+        self._closed = False
+        state_manager.listen(self.noted)
+
+    def noted(self, execution: Execution) -> None:
+        """This process has just written that execution."""
+        if self._waiting and execution.is_terminal:
+            for end in self._waiting.get(execution.id, ()):
+                if not end.done():
+                    end.set_result(execution)
+
+    @contextmanager
+    def awaiting(self, execution_id: UUID) -> Iterator[End]:
+        """What tells the end of an execution. Read the execution inside the block: what ends it later is told.
+
+        Raises:
+            ServiceClosedError: the service has stopped; the future raises it where it stops while somebody waits.
+        """
+        if self._closed:
+            raise ServiceClosedError("The watcher")
+        end: End = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(execution_id, set()).add(end)
+        try:
+            yield end
+        finally:
+            if not end.cancel() and not end.cancelled():
+                end.exception()  # it may not have come to waiting for it
+            waiting = self._waiting[execution_id]
+            waiting.discard(end)
+            if not waiting:
+                del self._waiting[execution_id]
+
+    async def run(self) -> None:
+        """Ask for those who wait, until cancelled: then they are told. After a fault they wait until it runs again."""
+        self._closed = False
+        wakeups = self._repository.db.wakeups
+        unsubscribe = wakeups.subscribe(Topic.ENDED, self._woken.set, from_others_only=True)
+        try:
+            while True:
+                self._woken.clear()
+                await asyncio.sleep(await self._ask())
+                await self._wait()
+        except asyncio.CancelledError:
+            self._close()
+            raise
+        finally:
+            unsubscribe()
+
+    async def _ask(self) -> float:
+        """Tell what has ended; how long to leave it at that."""
+        if not self._waiting:
+            return 0.0
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            for execution in await self._repository.get_ended(list(self._waiting)):
+                self.noted(execution)
+        except DatabaseError as error:
+            log.warning("end_watcher.waiting_for_database", error=str(error))
+            return RETRY_SECONDS
+        return min(clock() - began, LONGEST_PAUSE)
+
+    async def _wait(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._poll_interval):
+                await self._woken.wait()
+
+    def _close(self) -> None:
+        self._closed = True
+        for waiting in self._waiting.values():
+            for end in waiting:
+                if not end.done():
+                    end.set_exception(ServiceClosedError("The watcher"))
