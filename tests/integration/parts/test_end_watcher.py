@@ -1,0 +1,118 @@
+"""`EndWatcher`: whoever waits learns of an end, wherever it happened, from one question for all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+
+from execution.domain.commands import Cancel, Pause
+from execution.domain.execution import Execution
+from execution.domain.state import ExecutionState
+from execution.end_watcher import EndWatcher
+from execution.errors import ServiceClosedError
+from execution.lifecycle import kept_running
+from execution.repository.database import Database
+from execution.repository.repository import ExecutionRepository
+from execution.state_manager import ExecutionStateManager
+from tests.support.stored import carry_out, submit
+from tests.support.waiting import eventually, no_leaked_tasks
+
+NEVER = 3600.0
+SOON = 10.0
+
+
+class CountedQuestions(ExecutionRepository):
+    """Counts how often, and about how many executions, it was asked."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.questions: list[int] = []
+
+    async def get_ended(self, execution_ids: Sequence[UUID]) -> list[Execution]:
+        self.questions.append(len(execution_ids))
+        return await super().get_ended(execution_ids)
+
+
+@asynccontextmanager
+async def watching(
+    state_manager: ExecutionStateManager, counted: CountedQuestions, *, poll_interval: float = NEVER
+) -> AsyncIterator[EndWatcher]:
+    manager = ExecutionStateManager(counted, state_manager.event_emitter)
+    watcher = EndWatcher(manager, poll_interval=poll_interval)
+    async with no_leaked_tasks(), kept_running("end watcher", watcher.run):
+        await asyncio.sleep(0)  # it has begun: its first question is for those who waited already
+        yield watcher
+
+
+@pytest.fixture
+def counted(repository: ExecutionRepository) -> CountedQuestions:
+    return CountedQuestions(repository.db)
+
+
+async def told(end: asyncio.Future[Execution]) -> Execution:
+    async with asyncio.timeout(SOON):
+        return await end
+
+
+async def test_what_this_process_ends_is_told_without_a_question(
+    state_manager: ExecutionStateManager, counted: CountedQuestions
+) -> None:
+    execution = await submit(counted)
+    async with watching(state_manager, counted) as watcher:
+        with watcher.awaiting(execution.id) as first, watcher.awaiting(execution.id) as second:
+            watcher.noted(await carry_out(counted, execution, Pause()))
+            assert not first.done()
+            ended = await carry_out(counted, await counted_read(counted, execution), Cancel())
+            watcher.noted(ended)
+            assert [await told(first), await told(second)] == [ended, ended]
+    assert counted.questions == []
+
+
+async def test_what_another_process_ends_is_asked_for_when_it_says_so(
+    state_manager: ExecutionStateManager, counted: CountedQuestions, database_url: str
+) -> None:
+    executions = [await submit(counted) for _ in range(3)]
+    async with Database(database_url) as other, watching(state_manager, counted) as watcher:
+        elsewhere = ExecutionStateManager(ExecutionRepository(other), state_manager.event_emitter)
+        await eventually(lambda: other.wakeups.has_peers, within=SOON, what="the other process knows of this one")
+        with watcher.awaiting(executions[0].id) as end, watcher.awaiting(executions[1].id) as unended:
+            await elsewhere.apply(executions[2].id, Pause())
+            await elsewhere.apply(executions[0].id, Cancel())
+            after = await told(end)
+            assert (after.id, after.state) == (executions[0].id, ExecutionState.CANCELLED)
+            assert not unended.done()
+    assert set(counted.questions) <= {1, 2}
+    assert len(counted.questions) <= 3, "a question for each execution that waited, or for each change"
+
+
+async def test_a_lost_wake_up_costs_one_poll(state_manager: ExecutionStateManager, counted: CountedQuestions) -> None:
+    execution = await submit(counted)
+    async with watching(state_manager, counted, poll_interval=0.02) as watcher:
+        with watcher.awaiting(execution.id) as end:
+            await carry_out(counted, execution, Cancel())  # and nobody says so
+            assert (await told(end)).state is ExecutionState.CANCELLED
+
+
+async def test_whoever_waits_when_it_stops_is_told(
+    state_manager: ExecutionStateManager, counted: CountedQuestions
+) -> None:
+    execution = await submit(counted)
+    async with watching(state_manager, counted) as watcher:
+        block = watcher.awaiting(execution.id)
+        end = block.__enter__()
+    with pytest.raises(ServiceClosedError):
+        await told(end)
+    block.__exit__(None, None, None)
+    with pytest.raises(ServiceClosedError), watcher.awaiting(execution.id):
+        pass
+
+
+async def counted_read(counted: CountedQuestions, execution: Execution) -> Execution:
+    """The execution as it is now."""
+    current = await counted.get_by_id(execution.id)
+    assert current is not None
+    return current
