@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from uuid import UUID
 
 import structlog
@@ -13,6 +13,7 @@ from execution.domain.execution import Execution
 from execution.errors import DatabaseError, ServiceClosedError
 from execution.repository.wakeups import Topic
 from execution.state_manager import ExecutionStateManager
+from execution.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +72,7 @@ class EndWatcher:
             while True:
                 self._woken.clear()
                 await asyncio.sleep(await self._ask())
-                await self._wait()
+                await is_set_within(self._woken, self._poll_interval)
         except asyncio.CancelledError:
             self._close()
             raise
@@ -91,11 +92,6 @@ class EndWatcher:
             log.warning("end_watcher.waiting_for_database", error=str(error))
             return RETRY_SECONDS
         return min(clock() - began, LONGEST_PAUSE)
-
-    async def _wait(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._poll_interval):
-                await self._woken.wait()
 
     def _close(self) -> None:
         self._closed = True

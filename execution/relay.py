@@ -11,6 +11,7 @@ from execution.errors import DatabaseError
 from execution.event_emitter import ExecutionEventEmitter
 from execution.repository.event_log import EventLog, LogPosition
 from execution.repository.wakeups import Topic, Wakeups
+from execution.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
 
@@ -78,9 +79,5 @@ class LogRelay:
         self._attached.clear()
 
     async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self._poll_interval):
-                await self._woken.wait()
-        except TimeoutError:
-            pass
+        await is_set_within(self._woken, self._poll_interval)
         self._woken.clear()

@@ -17,6 +17,7 @@ from execution.errors import ConflictError, DatabaseError, ExecutionNotFoundErro
 from execution.repository.wakeups import Topic, Wakeups
 from execution.repository.workers import WorkerStore
 from execution.state_manager import ExecutionStateManager
+from execution.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +53,7 @@ class Rescuer:
                 except DatabaseError as error:
                     log.warning("rescuer.waiting_for_database", error=str(error))
                     pause = RETRY_SECONDS
-                await self._sleep(pause)
+                await is_set_within(self._woken, pause)
         finally:
             unsubscribe()
 
@@ -92,13 +93,6 @@ class Rescuer:
         if seconds_until_deadline is None:
             return longest
         return min(max(MIN_PAUSE_SECONDS, seconds_until_deadline), longest)
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            pass
 
 
 def _rescue(execution: Execution) -> Rescue:

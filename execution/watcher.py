@@ -18,6 +18,7 @@ from execution.domain.history import HistoryItem
 from execution.errors import DatabaseError, ServiceClosedError
 from execution.repository.repository import ExecutionRepository
 from execution.repository.wakeups import Topic
+from execution.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
 
@@ -129,10 +130,7 @@ class LogWatcher:
 
     async def _wait(self) -> None:
         """Until there is something to read. Without watchers there never is."""
-        try:
-            async with asyncio.timeout(self._poll_interval if self._watches else None):
-                await self._woken.wait()
-        except TimeoutError:
+        if not await is_set_within(self._woken, self._poll_interval if self._watches else None):
             self._all_dirty = True
         self._woken.clear()
         if self._all_dirty:

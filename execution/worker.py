@@ -29,6 +29,7 @@ from execution.rescuer import Rescuer
 from execution.settings import Settings
 from execution.shielded import to_its_end
 from execution.task_runner import ExecutionTaskRunner
+from execution.waiting import is_set_within
 from execution.watchdog import LoopWatchdog
 
 log = structlog.get_logger(__name__)
@@ -122,7 +123,7 @@ class Worker:
             self._work.clear()
             limit = await self._room()
             if limit == 0:
-                await _wait(self._work, REVIEW_SECONDS)
+                await is_set_within(self._work, REVIEW_SECONDS)
                 continue
             # Within one heartbeat of a claim nobody can have declared this worker dead: it takes three.
             start_by = time.monotonic() + self._settings.heartbeat_interval_seconds
@@ -201,7 +202,7 @@ class Worker:
             # Only when it is about to wait long does it pay to ask when the next one is due.
             due = await self._seconds_until_due()
             longest = longest if due is None else min(longest, max(0.001, due))
-        await _wait(self._work, longest)
+        await is_set_within(self._work, longest)
 
     async def _seconds_until_due(self) -> float | None:
         try:
@@ -246,7 +247,7 @@ class Worker:
 
     async def _review_runs(self) -> None:
         while True:
-            await _wait(self._control, REVIEW_SECONDS)
+            await is_set_within(self._control, REVIEW_SECONDS)
             self._control.clear()
             try:
                 await self._review()
@@ -295,15 +296,6 @@ class Worker:
         registry = self._runner.registry
         kinds = self._settings.worker_kinds or registry.kinds
         return {kind: registry.get(kind).idempotent for kind in kinds}
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Until the event is set, or the time is over."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass
 
 
 async def _first_end(tasks: list[asyncio.Task[None]]) -> None:
