@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from execution.domain.commands import ReachPausePoint
@@ -185,9 +186,9 @@ class RunContext:
         if self._run.stop_requested:
             raise StopRequested("the run was asked to stop")
 
-    async def pause_point(self) -> None:
+    def pause_point(self) -> Coroutine[Any, Any, None]:
         """Wait here while the execution is paused."""
-        await self._run.pause_point()
+        return self._run.pause_point()
 
 
 class ThreadContext(RunContext):

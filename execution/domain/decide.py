@@ -45,7 +45,8 @@ def decide(execution: Execution | None, command: Command, now: datetime, actor: 
         if not isinstance(command, Create):
             raise ValueError(f"{command.name!r} needs an execution")
         return _create(command, now, actor)
-    draft = _Draft(execution, max(now, execution.updated_at), actor)
+    known = execution.updated_at
+    draft = _Draft(execution, now if now > known else known, actor)
     try:
         _RULES[type(command)](draft, command)
     except _Refused as refused:
@@ -71,6 +72,8 @@ class _Refused(Exception):  # noqa: N818 - never leaves this module
 
 class _Draft:
     """The events decided so far, and the state they lead to. Each change is checked against the transition table."""
+
+    __slots__ = ("actor", "events", "execution", "now", "state")
 
     def __init__(self, execution: Execution, now: datetime, actor: str | None) -> None:
         self.execution = execution

@@ -34,11 +34,13 @@ def to_document(value: Any, what: str, limit: int = DEFAULT_LIMIT) -> JsonObject
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     document: JsonObject = value if isinstance(value, dict) else {"value": value}
-    _check(document, what)
     try:
         encoded = orjson.dumps(document)
     except (orjson.JSONEncodeError, RecursionError) as error:
+        _check(document, what)  # may know better what is wrong
         raise InvalidDocumentError(what, str(error)) from None
+    if _is_suspicious(encoded):
+        _check(document, what)
     if len(encoded) > limit:
         raise DocumentTooLargeError(what, len(encoded), limit)
     # Read back, so that what runs now and what is read from the log later are the same (tuples are lists, and so on).
@@ -51,6 +53,11 @@ def problems_of(error: ValidationError, whole: str) -> str:
     return "; ".join(
         f"{'.'.join(map(str, one['loc'])) or whole}: {one['msg']}" for one in error.errors(include_url=False)
     )
+
+
+def _is_suspicious(encoded: bytes) -> bool:
+    """May the document hold what `_check` refuses? Asked of its text, in C, and not of every value in it."""
+    return b"null" in encoded or b"\\u0000" in encoded or encoded.count(b"{") + encoded.count(b"[") > MAX_DEPTH
 
 
 def _check(document: JsonObject, what: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -36,9 +36,16 @@ def advance(copy: Execution, events: Iterable[Event]) -> None:
     """Bring a copy that nobody else knows yet to the state after these events, in place: one copy does for them all."""
     fields = copy.__dict__
     for event in events:
-        fields.update(_CHANGES[event.type](copy, event))
+        _APPLY[event.type](fields, event)
+        fields["version"] = event.version
+        fields["updated_at"] = event.occurred_at
 
 
+Fields = dict[str, Any]
+"""The attributes of the copy, by name."""
+
+_BARE_CHANGE = ("previous_state", "new_state", "reason")
+"""What every change of state says; most say nothing else."""
 _PLAIN_FACTS = ("attempt", "rescues", "lease_epoch", "idempotent", "error")
 
 
@@ -58,71 +65,53 @@ def _created(event: Event) -> dict[str, Any]:
     return fields
 
 
-def _state_changed(execution: Execution, event: Event) -> dict[str, Any]:
+def _state_changed(fields: Fields, event: Event) -> None:
     data = event.data
-    new_state = STATES[data["new_state"]]
-    changes: dict[str, Any] = {
-        "state": new_state,
-        "version": event.version,
-        "updated_at": event.occurred_at,
-        # A deadline belongs to a state, so each change of state sets or clears it.
-        "deadline": _time(data.get("deadline")),
-    }
-    for fact in _PLAIN_FACTS:
-        if fact in data:
-            changes[fact] = data[fact]
+    previous, new_state = fields["state"], STATES[data["new_state"]]
+    fields["state"] = new_state
+    # A deadline belongs to a state, so each change of state sets or clears it.
+    fields["deadline"] = _time(data.get("deadline"))
     if new_state is ExecutionState.RUNNING:
-        changes |= _running(execution, event)
+        _run(fields, event, previous)
     elif new_state is ExecutionState.PENDING:
-        changes |= _pending(execution, event)
+        _wait(fields, event)
     elif new_state in TERMINAL_STATES:
-        changes |= {"completed_at": event.occurred_at, "worker_id": None, "pause_requested": False}
+        fields["completed_at"], fields["worker_id"], fields["pause_requested"] = event.occurred_at, None, False
     elif new_state is ExecutionState.PAUSED:
-        changes["pause_requested"] = False
-    return changes
+        fields["pause_requested"] = False
+    if len(data) > len(_BARE_CHANGE):
+        for fact in _PLAIN_FACTS:
+            if fact in data:
+                fields[fact] = data[fact]
 
 
-def _running(execution: Execution, event: Event) -> dict[str, Any]:
+def _run(fields: Fields, event: Event, previous: ExecutionState) -> None:
     """A start names who runs it and starts the clock; going on after a pause does neither."""
-    if execution.state is not ExecutionState.PENDING:
-        return {}
-    return {"worker_id": _id(event.data.get("worker_id")), "started_at": event.occurred_at, "error": None}
+    if previous is ExecutionState.PENDING:
+        fields["worker_id"] = _id(event.data.get("worker_id"))
+        fields["started_at"], fields["error"] = event.occurred_at, None
 
 
-def _pending(execution: Execution, event: Event) -> dict[str, Any]:
+def _wait(fields: Fields, event: Event) -> None:
     """Waiting again: nobody holds it, and a new attempt starts with nothing of the last one but its error."""
-    changes: dict[str, Any] = {
-        "worker_id": None,
-        "pause_requested": False,
-        "started_at": None,
-        "run_at": _time(event.data.get("run_at")) or execution.run_at,
-    }
-    if event.data.get("attempt", execution.attempt) != execution.attempt:
-        changes |= {"progress": NO_PROGRESS, "result": None, "completed_at": None}
-    return changes
+    fields["worker_id"], fields["pause_requested"], fields["started_at"] = None, False, None
+    if run_at := event.data.get("run_at"):
+        fields["run_at"] = _time(run_at)
+    if event.data.get("attempt", fields.get("attempt", 1)) != fields.get("attempt", 1):
+        fields["progress"], fields["result"], fields["completed_at"] = NO_PROGRESS, None, None
 
 
-def _progressed(execution: Execution, event: Event) -> dict[str, Any]:
+def _progressed(fields: Fields, event: Event) -> None:
     data = event.data
-    progress = Progress(percentage=data["percentage"], message=data["message"], context=data["context"])
-    return {"progress": progress, "version": event.version, "updated_at": event.occurred_at}
+    fields["progress"] = Progress(percentage=data["percentage"], message=data["message"], context=data["context"])
 
 
-def _completed(execution: Execution, event: Event) -> dict[str, Any]:
-    return {
-        "result": event.data["result"],
-        "error": event.data["error"],
-        "version": event.version,
-        "updated_at": event.occurred_at,
-    }
+def _completed(fields: Fields, event: Event) -> None:
+    fields["result"], fields["error"] = event.data["result"], event.data["error"]
 
 
-def _pause_requested(execution: Execution, event: Event) -> dict[str, Any]:
-    return {
-        "pause_requested": event.data["requested"],
-        "version": event.version,
-        "updated_at": event.occurred_at,
-    }
+def _pause_requested(fields: Fields, event: Event) -> None:
+    fields["pause_requested"] = event.data["requested"]
 
 
 def _time(value: datetime | str | None) -> datetime | None:
@@ -133,7 +122,7 @@ def _id(value: UUID | str | None) -> UUID | None:
     return UUID(value) if isinstance(value, str) else value
 
 
-_CHANGES = {
+_APPLY: dict[EventType, Callable[[Fields, Event], None]] = {
     EventType.STATE_CHANGED: _state_changed,
     EventType.PROGRESS: _progressed,
     EventType.COMPLETED: _completed,

@@ -13,6 +13,8 @@ def checked_percentage(percentage: object) -> float:
     Raises:
         InvalidProgressError: no number from 0 to 100.
     """
+    if type(percentage) is float and 0 <= percentage <= 100:
+        return percentage
     if isinstance(percentage, bool) or not isinstance(percentage, _NUMBER):
         raise InvalidProgressError(percentage, "it must be a number")
     # False for NaN as well, and without turning an integer of any size into a float.

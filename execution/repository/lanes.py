@@ -199,6 +199,8 @@ class _Lane:
         self._arguments = arguments
         self._batch_limit = batch_limit
         self._queue: deque[Append] = deque()
+        self._held_back: list[Append] = []
+        """Appends to executions of the batch under way, which took an earlier append of theirs."""
         self._filled = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -244,6 +246,7 @@ class _Lane:
             if batch.setdefault(append.execution.id, append) is not append:
                 later.append(append)
         self._queue.extendleft(reversed(later))
+        self._held_back = later
         return sorted(batch.values(), key=_by_id)
 
     async def _write(self, batch: list[Append]) -> None:
@@ -269,7 +272,7 @@ class _Lane:
             written = await self._settle_refused(batch, set(rows[0]["written"] or ()))
         for append in written:
             append.confirm()
-        if self._queue and not batch[0].is_creation:
+        if self._held_back:
             self._refuse_overtaken({one.execution.id: one.execution.version for one in written})
 
     async def _settle_refused(self, batch: Sequence[Append], written: set[UUID]) -> list[Append]:
@@ -284,9 +287,10 @@ class _Lane:
         return [append for append in batch if append.execution.id in written]
 
     def _refuse_overtaken(self, versions: dict[UUID, int]) -> None:
-        """Answer queued appends that expected a version just replaced, without asking PostgreSQL."""
-        losers = [one for one in self._queue if one.expected_version < versions.get(one.execution.id, 0)]
-        for loser in losers:
+        """Answer appends that expected a version just replaced, without asking PostgreSQL."""
+        for loser in self._held_back:
+            if loser.expected_version >= versions.get(loser.execution.id, 0):
+                continue
             self._queue.remove(loser)
             loser.refuse()
 
