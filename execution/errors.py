@@ -26,7 +26,8 @@
     └── EmbeddedPostgresError
 
 Each class takes facts and writes its own message, which says what to do. `code` is stable, `status` is the HTTP status
-the API answers with, `retriable` says whether the same call may succeed later.
+the API answers with, `retriable` says whether the same call may succeed later, and `facts` names the attributes that
+tell programs what the message tells people.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class ExecutionServiceError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retriable: ClassVar[bool] = False
+    facts: ClassVar[tuple[str, ...]] = ()
 
 
 class InvalidRequestError(ExecutionServiceError):
@@ -55,6 +57,7 @@ class UnknownKindError(InvalidRequestError):
     """No handler of that kind is registered here or offered by a worker."""
 
     code = "unknown_kind"
+    facts = ("kind", "known")
 
     def __init__(self, kind: str, known: Iterable[str]) -> None:
         self.kind = kind
@@ -80,6 +83,7 @@ class DocumentTooLargeError(InvalidRequestError):
 
     code = "document_too_large"
     status = 413
+    facts = ("size", "limit")
 
     def __init__(self, what: str, size: int, limit: int) -> None:
         self.what, self.size, self.limit = what, size, limit
@@ -142,6 +146,7 @@ class InvalidExecutionStateError(ConflictError):
     """The state machine refuses the command in the current state."""
 
     code = "invalid_execution_state"
+    facts = ("state", "version", "allowed")
 
     def __init__(
         self,

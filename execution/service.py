@@ -5,34 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing
-from typing import Any, TypedDict, Unpack
+from copy import copy
+from typing import Any, Self, Unpack
 from uuid import UUID
 
 from events.bus import EventBus, InProcessEventBus
 from events.commands import CommandBus
 from execution.admission import Admission
 from execution.background_manager import BackgroundTaskManager
+from execution.command_options import CommandOptions
 from execution.domain.commands import Cancel, Command, Finish, Pause, Resume, Retry, Start
-from execution.domain.decide import allowed_commands
 from execution.domain.documents import to_document
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.history import HistoryItem, StateHistoryItem
 from execution.domain.outcome import reported
 from execution.end_watcher import EndWatcher
-from execution.errors import (
-    InvalidExecutionStateError,
-    InvalidFilterError,
-    UnknownKindError,
-    VersionConflict,
-    WaitTimeoutError,
-)
+from execution.errors import InvalidFilterError, VersionConflict, WaitTimeoutError
 from execution.event_emitter import ExecutionEventEmitter
 from execution.handlers import HandlerRegistry
+from execution.kinds import KnownKinds
 from execution.lifecycle import kept_running
 from execution.progress_tracker import ExecutionProgressTracker
 from execution.relay import LogRelay
 from execution.repository.database import Database
 from execution.repository.event_log import EventLog
+from execution.repository.listing import DEFAULT_PAGE_SIZE
 from execution.repository.repository import MAX_HISTORY, ExecutionRepository
 from execution.repository.workers import WorkerStore
 from execution.settings import Settings
@@ -44,17 +41,9 @@ from execution.watcher import LogWatcher
 from execution.worker import Worker
 
 
-class CommandOptions(TypedDict, total=False):
-    """What every command on an execution may be given besides what it asks for."""
-
-    expected_version: int | None
-    """Apply to this version only."""
-    command_id: UUID | None
-    """The caller's id of the command: sent again under the same id, it is not carried out again."""
-
-
 class ExecutionService:
-    """Submits, drives, watches and reads executions of one tenant.
+    """Submits, drives, watches and reads executions of one tenant, which is that of the settings; `for_tenant` gives
+    the same service for another one.
 
     Between `start()` and `stop()` (or inside `async with`) it keeps loops in the background: for those who watch, for
     the event bus, and for admission. Besides what each method names, every one may raise `DatabaseError`.
@@ -65,6 +54,8 @@ class ExecutionService:
     effect and nothing else: a command that was refused or changed nothing is decided anew, and another command under
     an id in the log is answered with that first outcome.
     """
+
+    _actor = "client"
 
     def __init__(
         self,
@@ -98,13 +89,13 @@ class ExecutionService:
             document_limit=settings.inline_limit_bytes,
         )
         self.background_tasks = self._new_background_tasks()
-        self._db = db
         self._workers = WorkerStore(db)
         self._admission = Admission(self._workers, longest_wait=settings.longest_wait_seconds)
         self._watcher = LogWatcher(self.repository, poll_interval=settings.poll_interval_seconds)
         self.state_manager.listen(self._watcher.noted)
         self._end_watcher = EndWatcher(self.state_manager, poll_interval=settings.poll_interval_seconds)
-        self._known_kinds: set[str] = set()
+        self._kinds = KnownKinds(self.registry, self._workers)
+        self._tenant_id = settings.tenant_id
         self._stack = AsyncExitStack()
 
     # Life
@@ -115,11 +106,11 @@ class ExecutionService:
         await self._stack.enter_async_context(kept_running("end watcher", self._end_watcher.run))
         await self._stack.enter_async_context(kept_running("admission", self._admission.run))
         if isinstance(self.event_bus, InProcessEventBus):
-            bus = self.event_bus
+            bus, db = self.event_bus, self.repository.db
             relay = LogRelay(
-                EventLog(self._db),
+                EventLog(db),
                 self.event_emitter,
-                self._db.wakeups,
+                db.wakeups,
                 is_heard=lambda: bus.has_subscribers,
                 poll_interval=self.settings.poll_interval_seconds,
             )
@@ -133,8 +124,18 @@ class ExecutionService:
     def create_worker(self) -> Worker:
         """A worker that runs executions in this process; start it with its `run()`."""
         self.background_tasks = self._new_background_tasks()
-        workers = WorkerStore(self._db)
-        return Worker(workers=workers, runner=self.task_runner, tasks=self.background_tasks, settings=self.settings)
+        return Worker(
+            workers=self._workers, runner=self.task_runner, tasks=self.background_tasks, settings=self.settings
+        )
+
+    def for_tenant(self, tenant_id: str, actor: str = "client") -> Self:
+        """This service as another tenant sees it: the same parts, which start and stop with this one.
+
+        `actor` is who its changes are recorded to be by.
+        """
+        view = copy(self)
+        view._tenant_id, view._actor = tenant_id, actor
+        return view
 
     # Submitting
 
@@ -157,21 +158,19 @@ class ExecutionService:
         submission = Submission.checked(kind=kind, parameters={} if parameters is None else parameters, **fields)
         return await self.submit(submission, command_id=command_id)
 
-    async def submit(
-        self, submission: Submission, *, actor: str | None = "client", command_id: UUID | None = None
-    ) -> Execution:
+    async def submit(self, submission: Submission, *, command_id: UUID | None = None) -> Execution:
         """Record a new execution; as `create_execution`."""
         self._admission.check(submission.kind)
-        await self._check_kind(submission)
+        await self._kinds.check(submission.kind, submission.parameters)
         if submission.id is None and command_id is not None:
             submission = submission.model_copy(update={"id": command_id})
         command = submission.to_command(
-            self.settings.tenant_id,
+            self._tenant_id,
             document_limit=self.settings.inline_limit_bytes,
             schedule_to_start=self.settings.default_schedule_to_start_seconds,
             start_to_close=self.settings.default_start_to_close_seconds,
         )
-        return await self.state_manager.create(command, actor=actor, command_id=command_id)
+        return await self.state_manager.create(command, actor=self._actor, command_id=command_id)
 
     # Reading
 
@@ -181,7 +180,7 @@ class ExecutionService:
         Raises:
             ExecutionNotFoundError: no such execution.
         """
-        return await self.state_manager.get(execution_id, self.settings.tenant_id)
+        return await self.state_manager.get(execution_id, self._tenant_id)
 
     async def list_executions(
         self, filters: Mapping[str, Any] | None = None, pagination: Mapping[str, int] | None = None
@@ -191,8 +190,18 @@ class ExecutionService:
         Raises:
             InvalidFilterError: an unknown filter, state or page.
         """
-        tenant_id = self.settings.tenant_id
-        return await self.repository.list_executions(filters or {}, pagination or {}, tenant_id=tenant_id)
+        return await self.repository.list_executions(filters or {}, pagination or {}, tenant_id=self._tenant_id)
+
+    async def list_older(
+        self, filters: Mapping[str, Any] | None = None, *, before_id: UUID | None = None, limit: int = DEFAULT_PAGE_SIZE
+    ) -> list[Execution]:
+        """The newest executions older than one (None: from the newest on): as fast deep in the list as at its head.
+
+        Raises:
+            InvalidFilterError: an unknown filter or state, a limit out of range.
+        """
+        tenant_id = self._tenant_id
+        return await self.repository.list_after(filters or {}, before_id=before_id, limit=limit, tenant_id=tenant_id)
 
     async def get_state_history(self, execution_id: UUID, limit: int = 10) -> list[StateHistoryItem]:
         """Its latest changes of state, newest first.
@@ -343,26 +352,15 @@ class ExecutionService:
         command = Finish(outcome=reported(document, problem, partial=partial), by_holder=False)
         return await self._command(execution_id, command, options)
 
-    async def delete_execution(self, execution_id: UUID) -> None:
+    async def delete_execution(self, execution_id: UUID, *, expected_version: int | None = None) -> None:
         """Delete a terminal one and its history.
 
         Raises:
             ExecutionNotFoundError: no such execution.
             InvalidExecutionStateError: it has not ended.
-            VersionConflict: it was retried meanwhile.
+            VersionConflict: it is not at `expected_version`, or was retried meanwhile.
         """
-        execution = await self.get_execution(execution_id)
-        if not execution.is_terminal:
-            raise InvalidExecutionStateError(
-                execution_id,
-                "delete",
-                state=execution.state,
-                version=execution.version,
-                allowed=allowed_commands(execution),
-                why="only an ended execution can be deleted",
-            )
-        if not await self.repository.delete_execution(execution_id):
-            raise VersionConflict(execution_id, execution.version)
+        await self.state_manager.delete(execution_id, self._tenant_id, expected_version=expected_version)
 
     async def __aenter__(self) -> ExecutionService:
         await self.start()
@@ -378,17 +376,8 @@ class ExecutionService:
 
     async def _command(self, execution_id: UUID, command: Command, options: CommandOptions) -> Execution:
         return await self.state_manager.apply(
-            execution_id, command, actor="client", tenant_id=self.settings.tenant_id, **options
+            execution_id, command, actor=self._actor, tenant_id=self._tenant_id, **options
         )
-
-    async def _check_kind(self, submission: Submission) -> None:
-        kind = submission.kind
-        if kind in self.registry:
-            self.registry.get(kind).parse(submission.parameters)
-        elif kind not in self._known_kinds:
-            self._known_kinds = await self._workers.offered_kinds()
-            if kind not in self._known_kinds:
-                raise UnknownKindError(kind, self._known_kinds | set(self.registry.kinds))
 
 
 def _check_count(name: str, value: int) -> None:

@@ -6,12 +6,17 @@ from collections.abc import Callable
 from uuid import UUID
 
 from execution.domain.commands import ChangeState, Command, Create
-from execution.domain.decide import decide
+from execution.domain.decide import allowed_commands, decide
 from execution.domain.evolve import fold
 from execution.domain.execution import Execution
 from execution.domain.machine import carry_out
 from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator
-from execution.errors import DuplicateExecutionError, ExecutionNotFoundError, VersionConflict
+from execution.errors import (
+    DuplicateExecutionError,
+    ExecutionNotFoundError,
+    InvalidExecutionStateError,
+    VersionConflict,
+)
 from execution.event_emitter import ExecutionEventEmitter
 from execution.repository.repository import ExecutionRepository
 from execution.repository.wakeups import Topic
@@ -119,6 +124,31 @@ class ExecutionStateManager:
             await self.handle_state_side_effects(after, before.state, after.state)
             return after
         raise VersionConflict(execution_id, before.version)
+
+    async def delete(
+        self, execution_id: UUID, tenant_id: str | None = None, *, expected_version: int | None = None
+    ) -> None:
+        """Delete an ended execution and its history.
+
+        Raises:
+            ExecutionNotFoundError: no such execution.
+            InvalidExecutionStateError: it has not ended.
+            VersionConflict: it is not at `expected_version`, or was retried meanwhile.
+        """
+        execution = await self.get(execution_id, tenant_id)
+        if expected_version not in {None, execution.version}:
+            raise VersionConflict(execution_id, expected_version or 0)
+        if not execution.is_terminal:
+            raise InvalidExecutionStateError(
+                execution_id,
+                "delete",
+                state=execution.state,
+                version=execution.version,
+                allowed=allowed_commands(execution),
+                why="only an ended execution can be deleted",
+            )
+        if not await self.repository.delete_execution(execution_id, execution.version):
+            raise VersionConflict(execution_id, execution.version)
 
     async def get(self, execution_id: UUID, tenant_id: str | None = None) -> Execution:
         """The execution as it is now. With `tenant_id`, another tenant's does not exist.

@@ -185,12 +185,15 @@ class ExecutionRepository:
         ids, versions = list(after_versions), list(after_versions.values())
         return [history_item_from_row(row) for row in await fetch(self.db, "read_histories", ids, versions, limit_each)]
 
-    async def delete_execution(self, execution_id: UUID) -> bool:
-        """Delete a terminal execution and its history; False if it does not exist or was changed meanwhile."""
-        execution = await self.get_by_id(execution_id)
-        if execution is None:
-            return False
-        return await fetch_row(self.db, "delete_execution", execution_id, execution.version) is not None
+    async def delete_execution(self, execution_id: UUID, version: int | None = None) -> bool:
+        """Delete a terminal execution and its history; False if it does not exist, or was changed since that version
+        (None: since it was read here)."""
+        if version is None:
+            execution = await self.get_by_id(execution_id)
+            if execution is None:
+                return False
+            version = execution.version
+        return await fetch_row(self.db, "delete_execution", execution_id, version) is not None
 
     async def _update(self, execution_id: UUID, command: Command, happened: datetime | None = None) -> Execution | None:
         before = await self.get_by_id(execution_id)

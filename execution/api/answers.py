@@ -1,0 +1,44 @@
+"""Executions as answers: JSON, the version as their entity tag, and where to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import orjson
+from fastapi import Response
+
+from execution.domain.execution import Execution, JsonObject
+from execution.presentation import execution_to_json
+
+
+def execution_answer(
+    execution: Execution, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The whole execution."""
+    document = linked(execution_to_json(execution))
+    return json_answer(document, status, {"ETag": etag(execution)} | dict(headers or {}))
+
+
+def json_answer(
+    document: JsonObject, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A document made of what JSON can say; not validated again on its way out."""
+    return Response(orjson.dumps(document), status, headers, "application/json")
+
+
+def etag(execution: Execution) -> str:
+    """The strong entity tag of an execution: its version."""
+    return f'"{execution.version}"'
+
+
+def linked(document: JsonObject) -> JsonObject:
+    """The document of an execution with its links."""
+    own = location(document["id"])
+    document["links"] = {"self": own, "history": f"{own}/history", "events": f"{own}/events"}
+    return document
+
+
+def location(execution_id: object) -> str:
+    """Where an execution is."""
+    return f"/v1/executions/{execution_id}"
