@@ -42,8 +42,8 @@ check: lint types contracts ## lint, types and contracts
 bench: $(INSTALLED) ## measure this machine: a table, JSON and a chart (BENCH_ARGS=--quick: rougher, in a minute)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-serve: $(INSTALLED) ## run a worker until Ctrl-C
-	@$(BIN)/execution worker
+serve: $(INSTALLED) ## serve HTTP and run executions until Ctrl-C
+	@$(BIN)/execution serve
 
 lock: ## renew requirements*.txt from pyproject.toml (UPGRADE=1: newest versions)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: install it, or name it with UV=path"; exit 1; }

@@ -100,22 +100,22 @@ class ExecutionService:
 
     # Life
 
-    async def start(self) -> None:
-        """Start the background loops."""
+    async def start(self, *, relay: bool = True) -> None:
+        """Start the background loops; the event bus is told only with `relay`."""
         await self._stack.enter_async_context(kept_running("watcher", self._watcher.run))
         await self._stack.enter_async_context(kept_running("end watcher", self._end_watcher.run))
         await self._stack.enter_async_context(kept_running("admission", self._admission.run))
-        if isinstance(self.event_bus, InProcessEventBus):
+        if relay and isinstance(self.event_bus, InProcessEventBus):
             bus, db = self.event_bus, self.repository.db
-            relay = LogRelay(
+            log_relay = LogRelay(
                 EventLog(db),
                 self.event_emitter,
                 db.wakeups,
                 is_heard=lambda: bus.has_subscribers,
                 poll_interval=self.settings.poll_interval_seconds,
             )
-            bus.feed_from(relay.attach)
-            await self._stack.enter_async_context(kept_running("relay", relay.run))
+            bus.feed_from(log_relay.attach)
+            await self._stack.enter_async_context(kept_running("relay", log_relay.run))
 
     async def stop(self) -> None:
         """Stop them, in reverse order; a second stop does nothing."""

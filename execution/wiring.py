@@ -77,10 +77,12 @@ async def open_service(
     registry: HandlerRegistry | None = None,
     event_bus: EventBus | None = None,
     command_bus: CommandBus | None = None,
+    relay: bool = True,
 ) -> AsyncIterator[ExecutionService]:
     """A running service: embedded PostgreSQL if no database is configured, buses inside the process if none is given.
 
-    It runs nothing itself; for that, `service.create_worker().run()`, or a process with `execution worker`.
+    It runs nothing itself; for that, `service.create_worker().run()`, or a process with `execution worker`. Without
+    `relay` it tells the event bus nothing.
 
     Raises:
         SettingsError: the settings, or a module that `handlers` names, cannot be used.
@@ -100,8 +102,11 @@ async def open_service(
         handlers.register("agent.task", service.task_runner.execute_standard_task)
         if settings.database_url is None:
             await AgentDirectory(database).register(EMBEDDED_AGENT)
-        async with service:
+        try:
+            await service.start(relay=relay)
             yield service
+        finally:
+            await service.stop()
 
 
 def embedded_command_bus() -> InProcessCommandBus:

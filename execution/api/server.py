@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
 
 from execution.errors import SettingsError
-from execution.shielded import to_its_end
 
 STOP_SECONDS = 5
 """What requests get to end once the server is told to stop."""
@@ -21,10 +20,33 @@ who close, and never we in the moment of their next request."""
 _BACKLOG = 2048
 
 
-class HttpServer(uvicorn.Server):
+class HttpServer:
     """One app on one socket."""
 
     def __init__(self, app: FastAPI, listening: socket.socket) -> None:
+        self.url = _url_of(listening)
+        self.ready = asyncio.Event()
+        """Set once connections are served."""
+        self._listening = listening
+        self._server = _Uvicorn(app, self.ready)
+
+    async def run(self) -> None:
+        """Serve until `stop()` is called, then let requests end, and cancel what has not ended in time."""
+        await self._server.serve([self._listening])
+
+    def stop(self) -> None:
+        """Accept nothing more and end; `run()` returns when that is done."""
+        self._server.should_exit = True
+
+    def hurry(self) -> None:
+        """Do not wait for requests to end."""
+        self._server.should_exit = self._server.force_exit = True
+
+
+class _Uvicorn(uvicorn.Server):
+    """Says when it is ready, and leaves signals alone: what they mean is the process's affair."""
+
+    def __init__(self, app: FastAPI, ready: asyncio.Event) -> None:
         config = uvicorn.Config(
             app,
             http="httptools",
@@ -37,68 +59,31 @@ class HttpServer(uvicorn.Server):
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         super().__init__(config)
-        self.url = _url_of(listening)
-        self.ended = asyncio.Event()
-        self._accepting = asyncio.Event()
-        self._listening = listening
-        self._running: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Return once connections are served."""
-        self._running = asyncio.create_task(self.serve([self._listening]), name="http server")
-        self._running.add_done_callback(lambda _: self.ended.set())
-        accepting = asyncio.create_task(self._accepting.wait())
-        await asyncio.wait([self._running, accepting], return_when=asyncio.FIRST_COMPLETED)
-        accepting.cancel()
-        if self._running.done():
-            self._running.result()
-
-    async def stop(self) -> None:
-        """Accept nothing more, let requests end, and cancel what has not ended in time; a second stop does nothing."""
-        self.should_exit = True
-        if self._running is not None:
-            await self._running
-
-    def hurry(self) -> None:
-        """Do not wait for requests to end."""
-        self.should_exit = self.force_exit = True
+        self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, and then say so."""
         await super().startup(sockets)
-        self._accepting.set()
+        self._ready.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone: what they mean is the process's affair."""
         yield
 
 
-@asynccontextmanager
-async def serving(app: FastAPI, host: str, port: int) -> AsyncIterator[HttpServer]:
-    """Serve the app for the length of the block.
+@contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A listening socket, for the length of the block.
 
     Raises:
         SettingsError: nothing can listen on that address.
     """
-    listening = _bind(host, port)
-    try:
-        server = HttpServer(app, listening)
-        await server.start()
-        try:
-            yield server
-        finally:
-            await to_its_end(server.stop())
-    finally:
-        listening.close()
-
-
-def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise SettingsError([f"cannot listen on {host} port {port}: {error.strerror or error}"]) from None
+    with listening:
+        yield listening
 
 
 def _url_of(listening: socket.socket) -> str:

@@ -7,17 +7,17 @@ Those imports are inside the commands, so that `--help` does not wait for the da
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from execution.cli.options import AsJson
+from execution.cli.options import AsJson, Concurrency, DrainTimeout, Handlers, OnlyKinds
 from execution.cli.running import run
 
 
 def add_operator_commands(app: typer.Typer) -> None:
     """Declare them, in the order of `--help`."""
-    for command in (demo, worker, migrate, doctor, bench):
+    for command in (demo, serve, worker, migrate, doctor, bench):
         app.command()(command)
 
 
@@ -32,27 +32,47 @@ def demo(
     run(demonstrate(path, as_json=as_json), as_json=as_json)
 
 
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on; 0: a free one.")] = None,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Run no executions here.")] = False,
+    no_relay: Annotated[bool, typer.Option("--no-relay", help="Publish no events from here.")] = False,
+    concurrency: Concurrency = None,
+    kinds: OnlyKinds = None,
+    handlers: Handlers = None,
+    drain_timeout: DrainTimeout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve HTTP, run executions and publish events until a stop: SIGTERM or Ctrl-C drains, a second one hurries."""
+    from execution.cli.serving import serve as serve_http
+
+    overrides = _given(
+        host=host,
+        port=port,
+        worker_concurrency=concurrency,
+        worker_kinds=kinds,
+        handlers=handlers,
+        drain_timeout_seconds=drain_timeout,
+    )
+    run(serve_http(overrides, worker=not no_worker, relay=not no_relay, as_json=as_json), as_json=as_json)
+
+
 def worker(
     *,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Executions at once.")] = None,
-    kinds: Annotated[str | None, typer.Option(metavar="KIND,...", help="Only these kinds.")] = None,
-    handlers: Annotated[str | None, typer.Option(metavar="MODULE,...", help="Modules with handlers.")] = None,
-    drain_timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="What running executions get to end on a stop.")
-    ] = None,
+    concurrency: Concurrency = None,
+    kinds: OnlyKinds = None,
+    handlers: Handlers = None,
+    drain_timeout: DrainTimeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Run executions until a stop: SIGTERM or Ctrl-C drains, a second one ends at once."""
     from execution.cli.working import work
 
-    overrides = {
-        "worker_concurrency": concurrency,
-        "worker_kinds": kinds,
-        "handlers": handlers,
-        "drain_timeout_seconds": drain_timeout,
-    }
-    given = {name: value for name, value in overrides.items() if value is not None}
-    run(work(given, as_json=as_json), as_json=as_json)
+    overrides = _given(
+        worker_concurrency=concurrency, worker_kinds=kinds, handlers=handlers, drain_timeout_seconds=drain_timeout
+    )
+    run(work(overrides, as_json=as_json), as_json=as_json)
 
 
 def migrate(
@@ -80,3 +100,8 @@ def bench(
     from execution.cli.measuring import measure_machine
 
     run(measure_machine(quick=quick, as_json=as_json), as_json=as_json)
+
+
+def _given(**overrides: Any) -> dict[str, Any]:
+    """The settings that options were given for."""
+    return {name: value for name, value in overrides.items() if value is not None}

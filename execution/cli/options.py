@@ -17,6 +17,15 @@ Timeout = Annotated[float | None, typer.Option(min=0.0, metavar="SECONDS", help=
 Kind = Annotated[str | None, typer.Option(help="Only of this kind.")]
 Time = Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601, with time zone.")]
 
+# Of `serve` and `worker`
+
+Concurrency = Annotated[int | None, typer.Option(min=1, help="Executions at once.")]
+OnlyKinds = Annotated[str | None, typer.Option(metavar="KIND,...", help="Only these kinds.")]
+Handlers = Annotated[str | None, typer.Option(metavar="MODULE,...", help="Modules with handlers.")]
+DrainTimeout = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="What running executions get to end on a stop.")
+]
+
 # Of `submit`
 
 NewKind = Annotated[str, typer.Argument(metavar="KIND", help="The handler to run, such as text.analyze.")]

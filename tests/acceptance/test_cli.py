@@ -7,13 +7,8 @@ import os
 import pty
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 from uuid import uuid4
 
 import asyncpg
@@ -27,95 +22,18 @@ from execution.embedded import EmbeddedPostgres
 from execution.log import withhold
 from execution.repository.schema import EXPECTED_REVISION
 from tests.support.database import own_database
+from tests.support.shell import WITHIN, Shell, said
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("cli")
 
-PROGRAM = str(Path(sys.executable).with_name("execution"))
 GUIDE = Path(__file__).parents[2] / "docs" / "cli.md"
 NOBODY = "01890000-0000-7000-8000-000000000000"
-WITHIN = 30.0
 
 EXECUTION_KEYS = {
     *("id", "kind", "state", "version", "agent_id", "task_id", "parameters", "progress", "result", "error"),
     *("priority", "attempt", "run_at", "created_at", "started_at", "updated_at", "completed_at"),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def documents(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shell:
-    """Runs `execution` in a folder, with settings of its own."""
-
-    folder: Path
-    settings: dict[str, str]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        foreign = (name for name in os.environ if not name.startswith("EXECUTION_") and name != "COLUMNS")
-        others = {name: os.environ[name] for name in foreign}
-        return others | {f"EXECUTION_{name}": value for name, value in self.settings.items()}
-
-    def with_settings(self, **settings: str) -> Shell:
-        return Shell(folder=self.folder, settings=self.settings | settings)
-
-    def start(
-        self, *arguments: str, output: IO[bytes] | int = subprocess.PIPE, errors: IO[bytes] | int = subprocess.PIPE
-    ) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [PROGRAM, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            text=True,
-            cwd=self.folder,
-            env=self.environment,
-        )
-
-    def run(self, *arguments: str) -> Ended:
-        process = self.start(*arguments)
-        try:
-            out, err = process.communicate(timeout=WITHIN)
-        finally:
-            process.kill()
-        return Ended(code=process.returncode, out=out, err=err)
-
-    def submit(self, kind: str, *options: str) -> str:
-        """Its id."""
-        ended = self.run("submit", kind, *options)
-        assert ended.code == ExitCode.OK, ended.err
-        return ended.out.strip()
-
-    @contextmanager
-    def worker(self, *options: str) -> Iterator[subprocess.Popen[str]]:
-        """A worker that is ready; asked to stop at the end, so that the last one to leave stops the database."""
-        process = self.start("worker", *options)
-        try:
-            assert process.stdout is not None
-            assert "ready" in process.stdout.readline()
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.communicate(timeout=WITHIN)
-            finally:
-                process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -421,7 +339,7 @@ class TestWorker:
             identity = shell.with_settings(HANDLERS="execution.demo.handlers").submit("demo.letter", *parameters)
             await eventually(box.exists, within=WITHIN, what="the letter is in the box")
             process.send_signal(signal.SIGTERM)
-            _said(process, "worker.draining")
+            said(process, "worker.draining")
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=5) == 128 + signal.SIGTERM
         ended = shell.run("get", identity, "--json").document
@@ -447,12 +365,3 @@ def _on_terminal(shell: Shell, *arguments: str) -> str:
         os.close(ours)
         process.communicate(timeout=WITHIN)
     return shown.decode()
-
-
-def _said(process: subprocess.Popen[str], action: str) -> None:
-    """Read the worker's log until it says so."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if action in line:
-            return
-    raise AssertionError(f"the log ended without {action}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -9,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from execution.api.app import create_app
-from execution.api.server import HttpServer, serving
+from execution.api.server import HttpServer, bound
 from execution.handlers import HandlerRegistry
 from execution.service import ExecutionService
 from execution.wiring import open_service
@@ -49,5 +50,12 @@ async def api(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def live(app: FastAPI) -> AsyncIterator[HttpServer]:
     """The app served by uvicorn on a free port of this machine; its base is `live.url`."""
-    async with serving(app, "127.0.0.1", 0) as server:
+    with bound("127.0.0.1", 0) as listening:
+        server = HttpServer(app, listening)
+        running = asyncio.create_task(server.run(), name="server under test")
+        async with asyncio.timeout(PATIENCE):
+            await server.ready.wait()
         yield server
+        server.stop()
+        async with asyncio.timeout(PATIENCE):
+            await running

@@ -1,0 +1,95 @@
+"""`execution serve`: the HTTP door, a worker and the relay in one process, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from execution.api.app import create_app
+from execution.api.server import HttpServer, bound
+from execution.cli.output import answer, console
+from execution.cli.stopping import StopSignals, until_stopped
+from execution.cli.working import process_settings, stop_runs, stopping_its_runs, worker_facts
+from execution.domain.execution import JsonObject
+from execution.service import ExecutionService
+from execution.settings import Settings
+from execution.wiring import open_service
+from execution.worker import Worker
+
+
+class _Part(Protocol):
+    """What runs until it is told to stop, or something is wrong."""
+
+    @property
+    def ready(self) -> asyncio.Event: ...
+
+    async def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+async def serve(overrides: Mapping[str, Any], *, worker: bool, relay: bool, as_json: bool) -> int:
+    """Serve HTTP until told to stop; 0 once requests have ended and the worker has drained."""
+    settings = process_settings(overrides)
+    return await until_stopped(lambda signals: _serve(settings, signals, worker=worker, relay=relay, as_json=as_json))
+
+
+async def _serve(settings: Settings, signals: StopSignals, *, worker: bool, relay: bool, as_json: bool) -> None:
+    # The address first: a second server on it should not start everything else before it finds out.
+    with bound(settings.host, settings.port) as listening:
+        async with open_service(settings, relay=relay) as service, stopping_its_runs(service):
+            server = HttpServer(create_app(service), listening)
+            own_worker = service.create_worker() if worker else None
+            parts: list[_Part] = [server, own_worker] if own_worker else [server]
+            signals.ask(lambda: _stop(parts), lambda: _hurry(server, service))
+            announcing = asyncio.create_task(
+                _announce(server, own_worker, service, parts, as_json=as_json), name="announcement"
+            )
+            try:
+                await _run_together(parts)
+            finally:
+                announcing.cancel()
+    if not as_json:
+        console().print(f"the server at {server.url} has stopped")
+
+
+async def _run_together(parts: Sequence[_Part]) -> None:
+    """Run the parts until all have ended. When one does, for whatever reason, the others are stopped, too."""
+    running = [asyncio.create_task(part.run(), name=f"serve {type(part).__name__}") for part in parts]
+    try:
+        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        _stop(parts)
+        await asyncio.wait(running)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+    for task in running:
+        task.result()
+
+
+def _stop(parts: Sequence[_Part]) -> None:
+    for part in parts:
+        part.stop()
+
+
+def _hurry(server: HttpServer, service: ExecutionService) -> None:
+    server.hurry()
+    stop_runs(service)
+
+
+async def _announce(
+    server: HttpServer, worker: Worker | None, service: ExecutionService, parts: Sequence[_Part], *, as_json: bool
+) -> None:
+    """One line on standard output as soon as all parts are ready: what a supervisor may wait for."""
+    for part in parts:
+        await part.ready.wait()
+    document: JsonObject = {"event": "ready", "url": server.url, "pid": os.getpid()}
+    with_what = "without a worker"
+    if worker is not None:
+        facts = worker_facts(worker, service)
+        document |= facts
+        with_what = f"with a worker for {', '.join(facts['kinds'])}"
+    answer(document, f"serving {server.url} {with_what}, pid {os.getpid()}", as_json=as_json)
