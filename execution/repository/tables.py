@@ -10,6 +10,7 @@ from sqlalchemy import (
     Double,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -22,9 +23,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.types import UserDefinedType
 
 from execution.domain.state import ExecutionState
+from execution.principal import Scope
 
 _TIME = TIMESTAMP(timezone=True)
 _IN_STATES = ", ".join(f"'{state}'" for state in ExecutionState)
+_SCOPES = ", ".join(f"'{scope}'" for scope in Scope)
 
 
 class Xid8(UserDefinedType[int]):
@@ -175,3 +178,21 @@ agents = Table(
     Column("created_at", _TIME, nullable=False, server_default=text("now()")),
     PrimaryKeyConstraint("tenant_id", "id"),
 )
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("expires_at", _TIME),
+    Column("revoked_at", _TIME),
+    Column("last_used_at", _TIME),
+    CheckConstraint("octet_length(hash) = 32", name="hash_is_a_sha256"),
+    CheckConstraint(f"cardinality(scopes) > 0 AND scopes <@ ARRAY[{_SCOPES}]", name="scopes_known"),
+)
+Index("api_keys_prefix", api_keys.c.prefix, unique=True)
