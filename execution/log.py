@@ -13,10 +13,13 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-WITHHELD = frozenset({"parameters", "result", "data", "context", "payload", "headers", "password"})
+WITHHELD = frozenset(
+    {"parameters", "result", "data", "context", "payload", "headers", "password", "token", "authorization"}
+)
 """Fields whose values are never written."""
 
 _PASSWORD_IN_URL = re.compile(r"(?P<before>\w+://[^\s:/@]*):[^\s@/]+@")
+_SECRET_OF_API_KEY = re.compile(r"(?P<before>exk_[0-9A-Za-z]{12}_)[0-9A-Za-z]+")
 
 
 def configure_logging(level: str = "INFO", form: str = "console", stream: TextIO | None = None) -> None:
@@ -49,7 +52,7 @@ def withhold(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
         if name in WITHHELD:
             event[name] = "(withheld)"
         elif isinstance(value, str):
-            event[name] = _PASSWORD_IN_URL.sub(r"\g<before>:***@", value)
+            event[name] = _SECRET_OF_API_KEY.sub(r"\g<before>***", _PASSWORD_IN_URL.sub(r"\g<before>:***@", value))
     return event
 
 

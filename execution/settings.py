@@ -6,6 +6,7 @@ The text under a field is also its description for `execution doctor` and the do
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +21,8 @@ from execution.errors import SettingsError
 
 _PREFIX = "EXECUTION_"
 _HEARTBEATS_BEFORE_DEAD = 3
+_API_KEY = re.compile(r"[A-Za-z0-9._~+/-]{32,}=*")
+_SECRETS = frozenset({"database_url", "api_key"})
 
 
 def _split_on(separator: str) -> BeforeValidator:
@@ -36,6 +39,14 @@ def _check_database_url(url: SecretStr) -> SecretStr:
     if not _is_postgresql_url(url.get_secret_value()):
         raise ValueError("must look like postgresql://user:password@host:5432/database")
     return url
+
+
+def _check_api_key(key: SecretStr) -> SecretStr:
+    if not _API_KEY.fullmatch(key.get_secret_value()):
+        raise ValueError(
+            "must be at least 32 of the characters A-Z a-z 0-9 - . _ ~ + /, such as `openssl rand -hex 32`"
+        )
+    return key
 
 
 def _is_postgresql_url(url: str) -> bool:
@@ -59,6 +70,7 @@ def _uppercase(value: object) -> object:
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
+ApiKeyText = Annotated[SecretStr, AfterValidator(_check_api_key)]
 Names = Annotated[tuple[str, ...], NoDecode, _split_on(",")]
 Folders = Annotated[tuple[Annotated[Path, AfterValidator(_check_folder)], ...], NoDecode, _split_on(os.pathsep)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_uppercase)]
@@ -206,6 +218,17 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     """Port the HTTP server listens on. Default 8080; 0 takes a free one."""
 
+    api_key: ApiKeyText | None = None
+    """One key to the HTTP server, with every scope of `tenant_id`, at least 32 characters. Unset: the keys are those of
+    `execution keys`; without any, only this machine is served, and needs none."""
+
+    rate_limit_per_second: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
+    """Requests that one key may send per second to one server process, in the long run. Unset: no limit; what is too
+    much depends on the clients, and overload is refused by admission anyway."""
+
+    rate_limit_burst: Count | None = None
+    """Requests that one key may send at once after a pause. Unset: what it may send in one second."""
+
     log_level: LogLevel = "INFO"
     """Least severe log lines to write: DEBUG, INFO, WARNING, ERROR or CRITICAL. Default INFO."""
 
@@ -254,5 +277,5 @@ def _describe(problem: ErrorDetails) -> str:
     if problem["type"] == "extra_forbidden":
         nearest = next(iter(get_close_matches(field, Settings.model_fields, n=1)), None)
         return f"{field} is not a setting" + (f"; did you mean {nearest}?" if nearest else "")
-    shown = "" if field == "database_url" or problem["type"] == "value_error" else f" (got {problem['input']!r})"
+    shown = "" if field in _SECRETS or problem["type"] == "value_error" else f" (got {problem['input']!r})"
     return f"{_variable(field)}: {message[0].lower()}{message[1:]}{shown}"

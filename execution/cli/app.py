@@ -9,6 +9,7 @@ import typer
 
 from execution.cli.client_commands import add_client_commands
 from execution.cli.exit_codes import MEANINGS, ExitCode
+from execution.cli.key_commands import add_key_commands
 from execution.cli.operator_commands import add_operator_commands
 from execution.cli.output import fail
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 add_operator_commands(app)
+add_key_commands(app)
 add_client_commands(app)
 
 

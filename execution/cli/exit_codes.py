@@ -7,6 +7,7 @@ from enum import IntEnum
 from execution.domain.state import ExecutionState
 from execution.errors import (
     AgentNotFoundError,
+    ApiKeyNotFoundError,
     ConflictError,
     DatabaseError,
     EmbeddedPostgresError,
@@ -36,7 +37,7 @@ MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.UNEXPECTED: "an unexpected error; a check of `demo` or `doctor` did not hold",
     ExitCode.INVALID: "wrong usage, wrong settings, or a request that cannot be accepted",
-    ExitCode.NOT_FOUND: "no such execution",
+    ExitCode.NOT_FOUND: "no such execution or API key",
     ExitCode.REFUSED: "refused: the state does not allow it, it is at another version, or too much waits already",
     ExitCode.EXECUTION_FAILED: "the execution that was waited for or watched ended FAILED or CANCELLED",
     ExitCode.TIMEOUT: "it has not ended in the time given; it goes on",
@@ -48,6 +49,7 @@ _CODES: tuple[tuple[type[ExecutionServiceError], ExitCode], ...] = (
     (SettingsError, ExitCode.INVALID),
     (ExecutionNotFoundError, ExitCode.NOT_FOUND),
     (AgentNotFoundError, ExitCode.NOT_FOUND),
+    (ApiKeyNotFoundError, ExitCode.NOT_FOUND),
     (ConflictError, ExitCode.REFUSED),
     (OverloadedError, ExitCode.REFUSED),
     (WaitTimeoutError, ExitCode.TIMEOUT),

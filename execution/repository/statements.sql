@@ -326,3 +326,16 @@ WITH gone AS (
     DELETE FROM execution_events USING gone WHERE execution_id = gone.id
 )
 SELECT id FROM gone;
+
+-- name: find_api_key
+-- The key with a public part, accepted or not. Index: api_keys_prefix.
+SELECT * FROM api_keys WHERE prefix = $1;
+
+-- name: any_api_key
+-- Has there ever been a key? A revoked one counts: revoking the last one must not open the door.
+SELECT EXISTS (SELECT FROM api_keys) AS found;
+
+-- name: note_api_key_uses
+-- Coarse, so that a busy key in many processes is one small write a minute. Index: api_keys_pkey.
+UPDATE api_keys SET last_used_at = clock_timestamp()
+WHERE id = ANY($1::uuid[]) AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute');

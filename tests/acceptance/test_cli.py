@@ -19,6 +19,7 @@ from execution.cli.app import app
 from execution.cli.exit_codes import MEANINGS, ExitCode
 from execution.cli.parameters import UnreadableOptionError, read_parameters, read_retry_policy
 from execution.embedded import EmbeddedPostgres
+from execution.key_token import KeyToken
 from execution.log import withhold
 from execution.repository.schema import EXPECTED_REVISION
 from tests.support.database import own_database
@@ -33,6 +34,12 @@ NOBODY = "01890000-0000-7000-8000-000000000000"
 EXECUTION_KEYS = {
     *("id", "kind", "state", "version", "agent_id", "task_id", "parameters", "progress", "result", "error"),
     *("priority", "attempt", "run_at", "created_at", "started_at", "updated_at", "completed_at"),
+}
+
+
+KEY_KEYS = {
+    *("id", "tenant_id", "name", "prefix", "scopes"),
+    *("created_at", "expires_at", "revoked_at", "last_used_at"),
 }
 
 
@@ -71,7 +78,10 @@ class TestGuide:
         examples = re.findall(r"^execution (\S+)(.*)$", GUIDE.read_text(), re.MULTILINE)
         assert {name for name, _ in examples} == set(self.commands)
         for name, rest in examples:
-            known = {option for parameter in self.commands[name].params for option in parameter.opts}
+            command = self.commands[name]
+            if hasattr(command, "commands"):
+                command = command.commands[rest.split()[0]]
+            known = {option for parameter in command.params for option in parameter.opts}
             used = set(re.findall(r"(?<=\s)(--?[a-z][a-z-]*)", rest))
             assert used <= known, f"{name}: {used - known}"
 
@@ -228,6 +238,56 @@ class TestReading:
         assert (process.returncode, err) == (ExitCode.UNEXPECTED, "")
 
 
+class TestKeys:
+    def test_from_its_creation_to_its_end(self, shell: Shell) -> None:
+        created = shell.run("keys", "create", "ci", "--scope", "write", "--scope", "read", "--expires", "90")
+        token = created.out.strip()
+        assert created.code == ExitCode.OK
+        assert KeyToken.parse(token).prefix in created.err
+        assert "the only time it is shown; ci may read, write for tenant default, until 20" in created.err
+        listed = next(key for key in listed_keys(shell) if token.startswith(key["prefix"]))
+        assert (listed["name"], listed["scopes"], listed["revoked_at"]) == ("ci", ["read", "write"], None)
+        assert set(listed) == KEY_KEYS
+        shown = shell.run("keys", "list")
+        assert re.search(rf"^ *{listed['prefix']} +ci +default +read write +20", shown.out, re.MULTILINE)
+        assert token not in shown.out + json.dumps(listed)
+        revoked = shell.run("keys", "revoke", listed["prefix"], "--json")
+        assert (revoked.code, revoked.document["id"]) == (ExitCode.OK, listed["id"])
+        assert revoked.document["revoked_at"] is not None
+        assert shell.run("keys", "revoke", listed["id"], "--json").document == revoked.document
+        assert listed_keys(shell)[-1]["revoked_at"] == revoked.document["revoked_at"]
+
+    def test_tenants_have_their_own(self, shell: Shell) -> None:
+        created = shell.run("keys", "create", "dashboard", "--scope", "admin", "--tenant", "acme", "--json").document
+        assert set(created) == KEY_KEYS | {"token"}
+        assert (created["tenant_id"], created["expires_at"]) == ("acme", None)
+        assert [key["id"] for key in listed_keys(shell, "--tenant", "acme")] == [created["id"]]
+        assert listed_keys(shell, "--tenant", "nobody") == []
+        revoked = shell.run("keys", "revoke", created["token"])
+        assert re.match(rf"{created['prefix']}  revoked 20.* within 5 s\n", revoked.out)
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "said"),
+        [
+            (["create", "ci"], ExitCode.INVALID, "--scope"),
+            (["create", "ci", "--scope", "root"], ExitCode.INVALID, "'root' is not one of"),
+            (["create", "no spaces", "--scope", "read"], ExitCode.INVALID, "key's name"),
+            (["create", "ci", "--scope", "read", "--expires", "0"], ExitCode.INVALID, "--expires"),
+            (["revoke", "exk_000000000000"], ExitCode.NOT_FOUND, "There is no API key 'exk_000000000000'"),
+            (["revoke", NOBODY], ExitCode.NOT_FOUND, NOBODY),
+        ],
+    )
+    def test_what_is_refused(self, shell: Shell, arguments: list[str], code: ExitCode, said: str) -> None:
+        ended = shell.run("keys", *arguments)
+        assert (ended.code, ended.out) == (code, "")
+        assert said in ended.err
+
+
+def listed_keys(shell: Shell, *options: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = shell.run("keys", "list", *options, "--json").document["items"]
+    return items
+
+
 REFUSALS = [
     (["submit", "nope"], ExitCode.INVALID, "unknown_kind"),
     (["submit", "text.analyze"], ExitCode.INVALID, "invalid_document"),
@@ -348,6 +408,9 @@ class TestWorker:
     def test_its_log_keeps_secrets(self) -> None:
         line = withhold(None, "info", {"action": "x", "parameters": {"a": 1}, "url": "postgresql://me:secret@host/db"})
         assert line == {"action": "x", "parameters": "(withheld)", "url": "postgresql://me:***@host/db"}
+        key = KeyToken.new()
+        line = withhold(None, "info", {"token": "x", "error": f"Bearer {key.text} is no good"})
+        assert line == {"token": "(withheld)", "error": f"Bearer {key.prefix}_*** is no good"}
 
 
 def _on_terminal(shell: Shell, *arguments: str) -> str:

@@ -221,6 +221,8 @@ async def check_reads(full: asyncpg.Connection) -> None:
         ("find_orphans", (10,), "executions_held"),
         ("held_by_worker", (WORKER,), "executions_held"),
         ("delete_execution", (A_FINISHED_ONE, 5), "executions_pkey"),
+        ("find_api_key", ("exk_0123456789AB",), "api_keys_prefix"),
+        ("note_api_key_uses", (f"{{{A_FINISHED_ONE}}}",), "api_keys_pkey"),
     ):
         plan = await plan_of(full, statement(name), *arguments)
         assert index in plan.indexes, name

@@ -119,6 +119,21 @@ class TestDatabaseUrl:
         assert "secret" not in str(raw.value)
 
 
+class TestApiKey:
+    def test_one_that_cannot_be_guessed_is_taken_and_not_shown(self) -> None:
+        key = "abcdefghijklmnopqrstuvwxyz-._~+/0=="
+        settings = Settings.load(api_key=key)
+        assert settings.api_key is not None
+        assert settings.api_key.get_secret_value() == key
+        assert key not in repr(settings)
+
+    @pytest.mark.parametrize("key", ["secret" * 5, "secret" * 6 + " ", "secret" * 6 + "ä", "=" * 40])
+    def test_another_one_is_refused_without_repeating_it(self, key: str) -> None:
+        (problem,) = problems_of(api_key=key)
+        assert problem.startswith("EXECUTION_API_KEY: must be at least 32 of the characters")
+        assert "secret" not in problem
+
+
 class TestMistakes:
     def test_each_bad_field_has_its_line(self) -> None:
         problems = problems_of(port=99_999, log_level="loud", append_lanes=9, files_roots="missing")
