@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -35,8 +36,6 @@ EXECUTION_KEYS = {
     *("id", "kind", "state", "version", "agent_id", "task_id", "parameters", "progress", "result", "error"),
     *("priority", "attempt", "run_at", "created_at", "started_at", "updated_at", "completed_at"),
 }
-
-
 KEY_KEYS = {
     *("id", "tenant_id", "name", "prefix", "scopes"),
     *("created_at", "expires_at", "revoked_at", "last_used_at"),
