@@ -6,7 +6,9 @@
     │   ├── InvalidDocumentError            not JSON, or not what the handler accepts
     │   ├── DocumentTooLargeError
     │   ├── InvalidProgressError
-    │   └── InvalidFilterError
+    │   ├── InvalidFilterError
+    │   ├── InvalidIdempotencyKeyError
+    │   └── IdempotencyKeyReusedError       for another request
     ├── ExecutionNotFoundError
     ├── AgentNotFoundError
     ├── ApiKeyNotFoundError
@@ -15,6 +17,7 @@
     │   └── InvalidApiKeyError              mistyped, unknown, expired or revoked
     ├── InsufficientScopeError
     ├── RateLimitedError
+    ├── IdempotencyKeyInProgressError
     ├── ConflictError                       somebody else was first
     │   ├── InvalidExecutionStateError      the state machine refuses
     │   ├── VersionConflict
@@ -115,6 +118,48 @@ class InvalidFilterError(InvalidRequestError):
 
     def __init__(self, name: str, value: object, expected: str) -> None:
         super().__init__(f"Filter {name}={value!r} is not understood; expected {expected}.")
+
+
+class InvalidIdempotencyKeyError(InvalidRequestError):
+    """The key is not one that can be kept."""
+
+    code = "invalid_idempotency_key"
+    status = 400
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"The idempotency key cannot be used: {problem}. "
+            "Send one key of 1 to 255 visible ASCII characters, such as a new UUID for each request."
+        )
+
+
+class IdempotencyKeyReusedError(InvalidRequestError):
+    """The key was used for another request."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"The idempotency key {key!r} was used for another request. "
+            "Repeat that request exactly, or send this one under a new key."
+        )
+
+
+class IdempotencyKeyInProgressError(ExecutionServiceError):
+    """The request under this key is being carried out right now."""
+
+    code = "idempotency_key_in_progress"
+    status = 409
+    retriable = True
+
+    def __init__(self, key: str, retry_after: float) -> None:
+        self.key = key
+        self.retry_after = retry_after
+        super().__init__(
+            f"The request under the idempotency key {key!r} is still being carried out. Repeat it a little later, "
+            "exactly as it is, to be given its answer."
+        )
 
 
 class ExecutionNotFoundError(ExecutionServiceError):

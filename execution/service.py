@@ -23,6 +23,7 @@ from execution.end_watcher import EndWatcher
 from execution.errors import InvalidFilterError, VersionConflict, WaitTimeoutError
 from execution.event_emitter import ExecutionEventEmitter
 from execution.handlers import HandlerRegistry
+from execution.idempotency import IdempotencyKeys
 from execution.kinds import KnownKinds
 from execution.lifecycle import kept_running
 from execution.progress_tracker import ExecutionProgressTracker
@@ -89,6 +90,7 @@ class ExecutionService:
             document_limit=settings.inline_limit_bytes,
         )
         self.background_tasks = self._new_background_tasks()
+        self.idempotency_keys = IdempotencyKeys(db, keep_hours=settings.idempotency_key_hours)
         self._workers = WorkerStore(db)
         self._admission = Admission(self._workers, longest_wait=settings.longest_wait_seconds)
         self._watcher = LogWatcher(self.repository, poll_interval=settings.poll_interval_seconds)
@@ -105,6 +107,7 @@ class ExecutionService:
         await self._stack.enter_async_context(kept_running("watcher", self._watcher.run))
         await self._stack.enter_async_context(kept_running("end watcher", self._end_watcher.run))
         await self._stack.enter_async_context(kept_running("admission", self._admission.run))
+        await self._stack.enter_async_context(kept_running("idempotency keys", self.idempotency_keys.run))
         if relay and isinstance(self.event_bus, InProcessEventBus):
             bus, db = self.event_bus, self.repository.db
             log_relay = LogRelay(

@@ -228,6 +228,9 @@ class Settings(BaseSettings):
 
     rate_limit_burst: Count | None = None
     """Requests that one key may send at once after a pause. Unset: what it may send in one second."""
+    idempotency_key_hours: Annotated[float, Field(gt=0, le=8_760, allow_inf_nan=False)] = 24.0
+    """Time for which a request that carries an idempotency key is remembered with its answer. Default 24 h: longer than
+    any client goes on sending one request again, and a day of answers is little to keep."""
 
     log_level: LogLevel = "INFO"
     """Least severe log lines to write: DEBUG, INFO, WARNING, ERROR or CRITICAL. Default INFO."""

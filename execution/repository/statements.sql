@@ -339,3 +339,71 @@ SELECT EXISTS (SELECT FROM api_keys) AS found;
 -- Coarse, so that a busy key in many processes is one small write a minute. Index: api_keys_pkey.
 UPDATE api_keys SET last_used_at = clock_timestamp()
 WHERE id = ANY($1::uuid[]) AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute');
+-- name: reserve_idempotency_keys
+-- Reserve keys for those who are to carry out the requests under them; answers those that were free. Free is a key that
+-- is new, or expired ($7 seconds after its first use), or whose holder's time has passed without an answer; then the
+-- command id of that holder stays. The same lock token again is the same call again, whose answer was lost.
+-- Index: idempotency_keys_pkey. Lock order: by tenant and key, as the batch is sorted; not at all with executions.
+-- No commit waits for the disk: whatever is done under the key is committed later, and takes this commit along with it.
+-- Times of holders are looked at after a wait for the row, hence by clock_timestamp().
+INSERT INTO idempotency_keys AS k (tenant_id, key, fingerprint, command_id, lock_token, locked_until)
+SELECT tenant_id, key, fingerprint, command_id, lock_token, clock_timestamp() + make_interval(secs => seconds)
+FROM unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[], $5::uuid[], $6::float8[])
+    AS t (tenant_id, key, fingerprint, command_id, lock_token, seconds)
+WHERE set_config('synchronous_commit', 'off', true) = 'off'
+ON CONFLICT (tenant_id, key) DO UPDATE SET
+    fingerprint = excluded.fingerprint, lock_token = excluded.lock_token, locked_until = excluded.locked_until,
+    command_id = CASE
+        WHEN k.created_at <= statement_timestamp() - make_interval(secs => $7) THEN excluded.command_id ELSE k.command_id
+    END,
+    created_at = CASE
+        WHEN k.created_at <= statement_timestamp() - make_interval(secs => $7) THEN excluded.created_at ELSE k.created_at
+    END,
+    answered_at = NULL, status = NULL, headers = NULL, body = NULL
+WHERE k.lock_token = excluded.lock_token
+   OR (
+       k.locked_until <= clock_timestamp()
+       AND (
+           k.created_at <= statement_timestamp() - make_interval(secs => $7)
+           OR (k.answered_at IS NULL AND k.fingerprint = excluded.fingerprint)
+       )
+   )
+RETURNING k.lock_token, k.command_id;
+
+-- name: read_idempotency_key
+-- A key as it is, for who could not reserve it. Index: idempotency_keys_pkey.
+SELECT
+    fingerprint, status, headers, body,
+    extract(epoch FROM locked_until - clock_timestamp())::float8 AS locked_seconds,
+    created_at <= clock_timestamp() - make_interval(secs => $3) AS is_expired
+FROM idempotency_keys WHERE tenant_id = $1 AND key = $2;
+
+-- name: answer_idempotency_keys
+-- Keep the answers of those who still hold their keys; answers the lock tokens of these. Index: idempotency_keys_pkey.
+-- Lock order: as above. Without the lock token, a holder whose time had passed could overwrite what its successor does.
+UPDATE idempotency_keys AS k SET
+    answered_at = clock_timestamp(), locked_until = clock_timestamp(), status = t.status, headers = t.headers,
+    body = t.body
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::smallint[], $5::jsonb[], $6::bytea[])
+    AS t (tenant_id, key, lock_token, status, headers, body)
+WHERE k.tenant_id = t.tenant_id AND k.key = t.key AND k.lock_token = t.lock_token
+RETURNING k.lock_token;
+
+-- name: release_idempotency_key
+-- Open the lock: a repetition may go on at once, under the same command id. Index: idempotency_keys_pkey.
+UPDATE idempotency_keys SET locked_until = clock_timestamp()
+WHERE tenant_id = $1 AND key = $2 AND lock_token = $3 AND answered_at IS NULL;
+
+-- name: forget_idempotency_key
+-- Nothing was done under the key, and it may be used for something else. Index: idempotency_keys_pkey.
+DELETE FROM idempotency_keys WHERE tenant_id = $1 AND key = $2 AND lock_token = $3 AND answered_at IS NULL;
+
+-- name: purge_idempotency_keys
+-- Remove up to $2 keys that were first used $1 seconds ago or earlier, the oldest first, and that nobody holds.
+-- Index: idempotency_keys_created_at, then idempotency_keys_pkey. By an array, not by a join, as a claim.
+DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM idempotency_keys
+    WHERE created_at <= clock_timestamp() - make_interval(secs => $1) AND locked_until <= clock_timestamp()
+    ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
+))
+RETURNING true;

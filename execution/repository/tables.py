@@ -196,3 +196,27 @@ api_keys = Table(
     CheckConstraint(f"cardinality(scopes) > 0 AND scopes <@ ARRAY[{_SCOPES}]", name="scopes_known"),
 )
 Index("api_keys_prefix", api_keys.c.prefix, unique=True)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("command_id", Uuid, nullable=False),
+    Column("lock_token", Uuid, nullable=False),
+    Column("locked_until", _TIME, nullable=False),
+    Column("created_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("answered_at", _TIME),
+    Column("status", SmallInteger),
+    Column("headers", JSONB),
+    Column("body", LargeBinary),
+    PrimaryKeyConstraint("tenant_id", "key"),
+    CheckConstraint("length(key) >= 1 AND length(key) <= 255", name="key_is_short"),
+    CheckConstraint("octet_length(fingerprint) = 32", name="fingerprint_is_sha256"),
+    CheckConstraint(
+        "num_nulls(answered_at, status, headers, body) = 0 OR num_nulls(answered_at, status, headers, body) = 4",
+        name="answer_is_whole",
+    ),
+)
+Index("idempotency_keys_created_at", idempotency_keys.c.created_at)

@@ -1,0 +1,182 @@
+"""`Idempotency-Key`: a POST that is sent again is given the first answer, and does nothing twice.
+
+| what the request ended in | what is kept under its key |
+|---|---|
+| an answer (2xx), or a decision on the execution: 404, 409, 412 | the answer; a repetition is given it, marked `Idempotent-Replayed` |
+| it was refused as it stands: 400, 413, 415, 422, 428, 429 | nothing: the key may be used for the request once it is mended |
+| trouble inside: 5xx, or too many changes at once | the command's id: a repetition goes on under it at once |
+
+Who sends is known before anything is kept, so 401 and 403 never get here.
+"""  # noqa: E501 - the rows of the table
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from hashlib import sha256
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+import orjson
+from fastapi import Depends, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from execution.api.caller import GuardedRoute, Handler, principal_of
+from execution.api.door import door_of
+from execution.api.problems import problem
+from execution.errors import (
+    DatabaseError,
+    ExecutionServiceError,
+    IdempotencyKeyInProgressError,
+    InvalidIdempotencyKeyError,
+)
+from execution.idempotency import HOLD_SECONDS, SOON_SECONDS, IdempotencyKeys
+from execution.repository.idempotency_keys import Answer, Reservation
+from execution.shielded import to_its_end
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotent-Replayed"
+MAX_LENGTH = 255
+_KEPT_HEADERS = ("content-type", "etag", "location", "preference-applied")
+_DECISIONS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED})
+
+
+class _OnceRoute(APIRoute):
+    """A route whose POSTs are carried out once for each key."""
+
+    def get_route_handler(self) -> Handler:
+        """The handler, behind the look at the key."""
+        handle = super().get_route_handler()
+
+        async def handle_once(request: Request) -> Response:
+            key = _key_of(request) if request.method == "POST" else None
+            if key is None:
+                return await handle(request)
+            await request.body()  # before anything is reserved: a client may stop in the middle of it
+            # Whoever stops waiting for the answer, it is kept for the next time.
+            return await to_its_end(_answer_once(request, key, handle))
+
+        return handle_once
+
+
+class IdempotentRoute(GuardedRoute, _OnceRoute):
+    """A route that knows who calls, and then whether it has been called for the same thing before."""
+
+
+async def _command_id(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias=HEADER,
+            min_length=1,
+            max_length=MAX_LENGTH,
+            pattern=r"^[\x21-\x7e]+$",
+            description="A key of your choice, new for each request. Sent again under the same key, "
+            "the request is not carried out again but given its first answer.",
+            examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
+        ),
+    ] = None,
+) -> UUID | None:
+    command_id: UUID | None = getattr(request.state, "command_id", None)
+    return command_id
+
+
+CommandId = Annotated[UUID | None, Depends(_command_id)]
+"""The id that what the request does has to carry. Every route that changes something takes it and hands it on."""
+
+
+def _key_of(request: Request) -> str | None:
+    keys = request.headers.getlist(HEADER)
+    if len(keys) > 1:
+        raise InvalidIdempotencyKeyError(f"the request has {len(keys)} of them")
+    if not keys:
+        return None
+    if not 1 <= len(keys[0]) <= MAX_LENGTH:
+        raise InvalidIdempotencyKeyError(f"it has {len(keys[0])} characters")
+    if not all("!" <= character <= "~" for character in keys[0]):
+        raise InvalidIdempotencyKeyError("it has characters other than visible ASCII ones")
+    return keys[0]
+
+
+async def _answer_once(request: Request, key: str, handle: Handler) -> Response:
+    keys = door_of(request).service.idempotency_keys
+    held = await keys.reserve(principal_of(request).tenant_id, key, await _fingerprint(request), seconds=HOLD_SECONDS)
+    if isinstance(held, Answer):
+        return _replayed(held)
+    request.state.command_id = held.command_id
+    response = await _carry_out(request, keys, held, handle)
+    return await _keep(keys, held, response)
+
+
+async def _carry_out(request: Request, keys: IdempotencyKeys, held: Reservation, handle: Handler) -> Response:
+    """The handler's answer, or the decision it was refused by; whatever else it raises, the key is let go."""
+    try:
+        return await _in_time(request, held, handle)
+    except ExecutionServiceError as error:
+        if error.status in _DECISIONS and not error.retriable:
+            return problem(error, request)
+        await _let_go(keys, held, error.status, retriable=error.retriable)
+        raise
+    except RequestValidationError:
+        await keys.forget(held)
+        raise
+    except HTTPException as error:
+        await _let_go(keys, held, error.status_code)
+        raise
+    except BaseException:
+        await keys.release(held)
+        raise
+
+
+async def _in_time(request: Request, held: Reservation, handle: Handler) -> Response:
+    """The handler's answer; it is stopped when somebody else may take over."""
+    limit = asyncio.timeout(held.seconds_left)
+    try:
+        async with limit:
+            return await handle(request)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise IdempotencyKeyInProgressError(held.key, SOON_SECONDS) from None
+
+
+async def _keep(keys: IdempotencyKeys, held: Reservation, response: Response) -> Response:
+    """Keep what was answered; returns what to answer."""
+    if not (response.status_code < HTTPStatus.MULTIPLE_CHOICES or response.status_code in _DECISIONS):
+        await _let_go(keys, held, response.status_code)
+        return response
+    kept_headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    answer = Answer(status=response.status_code, headers=kept_headers, body=bytes(response.body))
+    try:
+        kept = await keys.remember(held, answer)
+    except DatabaseError:
+        await keys.release(held)
+        raise
+    return response if kept is answer else _replayed(kept)
+
+
+async def _let_go(keys: IdempotencyKeys, held: Reservation, status: int, *, retriable: bool = False) -> None:
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR and not (retriable and status in _DECISIONS):
+        await keys.forget(held)
+    else:
+        await keys.release(held)
+
+
+def _replayed(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, dict(answer.headers) | {REPLAYED: "true"})
+
+
+async def _fingerprint(request: Request) -> bytes:
+    """The same for the same request, however its JSON is spelled and however long its sender is willing to wait."""
+    body = await request.body()
+    with suppress(ValueError):  # what is no JSON will be refused; until then its bytes tell it from others
+        body = orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
+    digest = sha256()
+    target = request.url.path, request.url.query, ", ".join(request.headers.getlist("if-match"))
+    for part in (request.method.encode(), *(one.encode() for one in target), body):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
