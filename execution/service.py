@@ -67,8 +67,7 @@ class ExecutionService:
         *,
         registry: HandlerRegistry | None = None,
     ) -> None:
-        self.settings = settings
-        self.event_bus = event_bus
+        self.settings, self.event_bus = settings, event_bus
         self.registry = registry or HandlerRegistry()
         self.repository = ExecutionRepository(db)
         self.event_emitter = ExecutionEventEmitter(event_bus)

@@ -48,6 +48,11 @@ class Reservation:
     is_first: bool = True
     """Has nobody else held the key before, who may have carried out the request?"""
 
+    @property
+    def seconds_left(self) -> float:
+        """How long the holder may go on."""
+        return self.expires_at - time.monotonic()
+
 
 @dataclass(frozen=True, kw_only=True)
 class KeyFacts:
