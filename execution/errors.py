@@ -10,6 +10,7 @@
     │   ├── InvalidIdempotencyKeyError
     │   └── IdempotencyKeyReusedError       for another request
     ├── ExecutionNotFoundError
+    │   └── ExecutionNotYetCreatedError     at the time that was asked for
     ├── AgentNotFoundError
     ├── ApiKeyNotFoundError
     ├── UnauthenticatedError                who calls is not established
@@ -42,6 +43,7 @@ tell programs what the message tells people.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -170,7 +172,26 @@ class ExecutionNotFoundError(ExecutionServiceError):
 
     def __init__(self, execution_id: UUID) -> None:
         self.execution_id = execution_id
-        super().__init__(f"Execution {execution_id} does not exist. Check the id, or list executions to find it.")
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        return f"Execution {self.execution_id} does not exist. Check the id, or list executions to find it."
+
+
+class ExecutionNotYetCreatedError(ExecutionNotFoundError):
+    """The execution exists, but did not at the time the caller asked for."""
+
+    code = "execution_not_yet_created"
+
+    def __init__(self, execution_id: UUID, moment: datetime, created_at: datetime) -> None:
+        self.moment, self.created_at = moment, created_at
+        super().__init__(execution_id)
+
+    def _message(self) -> str:
+        created_at, moment = self.created_at.isoformat(), self.moment.isoformat()
+        return (
+            f"Execution {self.execution_id} did not exist at {moment}. It was created at {created_at}; ask for later."
+        )
 
 
 class AgentNotFoundError(ExecutionServiceError):

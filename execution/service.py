@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from copy import copy
 from typing import Any, Self, Unpack
@@ -13,25 +13,27 @@ from events.bus import EventBus, InProcessEventBus
 from events.commands import CommandBus
 from execution.admission import Admission
 from execution.background_manager import BackgroundTaskManager
+from execution.bulk import BulkCancellation, BulkCommands
 from execution.command_options import CommandOptions
 from execution.domain.commands import Cancel, Command, Finish, Pause, Resume, Retry, Start
 from execution.domain.documents import to_document
 from execution.domain.execution import Execution, JsonObject
-from execution.domain.history import HistoryItem, StateHistoryItem
+from execution.domain.history import HistoryItem
 from execution.domain.outcome import reported
 from execution.end_watcher import EndWatcher
-from execution.errors import InvalidFilterError, VersionConflict, WaitTimeoutError
+from execution.errors import ExecutionServiceError, WaitTimeoutError
 from execution.event_emitter import ExecutionEventEmitter
 from execution.handlers import HandlerRegistry
 from execution.idempotency import IdempotencyKeys
 from execution.kinds import KnownKinds
 from execution.lifecycle import kept_running
 from execution.progress_tracker import ExecutionProgressTracker
+from execution.reader import ExecutionReader
 from execution.relay import LogRelay
 from execution.repository.database import Database
 from execution.repository.event_log import EventLog
-from execution.repository.listing import DEFAULT_PAGE_SIZE
-from execution.repository.repository import MAX_HISTORY, ExecutionRepository
+from execution.repository.listing import MAX_PAGE_SIZE
+from execution.repository.repository import ExecutionRepository
 from execution.repository.workers import WorkerStore
 from execution.settings import Settings
 from execution.shielded import to_its_end
@@ -42,7 +44,7 @@ from execution.watcher import LogWatcher
 from execution.worker import Worker
 
 
-class ExecutionService:
+class ExecutionService(ExecutionReader):
     """Submits, drives, watches and reads executions of one tenant, which is that of the settings; `for_tenant` gives
     the same service for another one.
 
@@ -69,9 +71,9 @@ class ExecutionService:
     ) -> None:
         self.settings, self.event_bus = settings, event_bus
         self.registry = registry or HandlerRegistry()
-        self.repository = ExecutionRepository(db)
         self.event_emitter = ExecutionEventEmitter(event_bus)
-        self.state_manager = ExecutionStateManager(self.repository, self.event_emitter)
+        repository = ExecutionRepository(db)
+        super().__init__(repository, ExecutionStateManager(repository, self.event_emitter), settings.tenant_id)
         self.progress_tracker = ExecutionProgressTracker(
             self.repository,
             self.event_emitter,
@@ -96,7 +98,7 @@ class ExecutionService:
         self.state_manager.listen(self._watcher.noted)
         self._end_watcher = EndWatcher(self.state_manager, poll_interval=settings.poll_interval_seconds)
         self._kinds = KnownKinds(self.registry, self._workers)
-        self._tenant_id = settings.tenant_id
+        self._bulk = BulkCommands(self.repository, self.state_manager)
         self._stack = AsyncExitStack()
 
     # Life
@@ -174,73 +176,18 @@ class ExecutionService:
         )
         return await self.state_manager.create(command, actor=self._actor, command_id=command_id)
 
-    # Reading
-
-    async def get_execution(self, execution_id: UUID) -> Execution:
-        """The execution as it is now.
-
-        Raises:
-            ExecutionNotFoundError: no such execution.
-        """
-        return await self.state_manager.get(execution_id, self._tenant_id)
-
-    async def list_executions(
-        self, filters: Mapping[str, Any] | None = None, pagination: Mapping[str, int] | None = None
-    ) -> tuple[list[Execution], int]:
-        """A numbered page (`page`, `page_size`), newest first, and the total; without parameters and results.
+    async def create_executions(
+        self, submissions: Sequence[Submission | Mapping[str, Any]], *, command_id: UUID | None = None
+    ) -> list[Execution | ExecutionServiceError]:
+        """Record up to 1,000 executions together. Each is answered for itself, in order: by an error where
+        `create_execution` would raise it. The same call under the same `command_id` makes none twice.
 
         Raises:
-            InvalidFilterError: an unknown filter, state or page.
+            InvalidDocumentError: more than 1,000.
         """
-        return await self.repository.list_executions(filters or {}, pagination or {}, tenant_id=self._tenant_id)
+        return await self._bulk.create(submissions, self.submit, command_id=command_id)
 
-    async def list_older(
-        self, filters: Mapping[str, Any] | None = None, *, before_id: UUID | None = None, limit: int = DEFAULT_PAGE_SIZE
-    ) -> list[Execution]:
-        """The newest executions older than one (None: from the newest on): as fast deep in the list as at its head.
-
-        Raises:
-            InvalidFilterError: an unknown filter or state, a limit out of range.
-        """
-        tenant_id = self._tenant_id
-        return await self.repository.list_after(filters or {}, before_id=before_id, limit=limit, tenant_id=tenant_id)
-
-    async def get_state_history(self, execution_id: UUID, limit: int = 10) -> list[StateHistoryItem]:
-        """Its latest changes of state, newest first.
-
-        Raises:
-            ExecutionNotFoundError: no such execution.
-        """
-        _check_count("limit", limit)
-        await self.get_execution(execution_id)
-        return await self.repository.get_state_history(execution_id, limit)
-
-    async def history(
-        self, execution_id: UUID, *, after_version: int = 0, limit: int = MAX_HISTORY
-    ) -> list[HistoryItem]:
-        """Its log after a version, in order.
-
-        Raises:
-            ExecutionNotFoundError: no such execution.
-        """
-        _check_count("limit", limit)
-        await self.get_execution(execution_id)
-        return await self.repository.get_history(execution_id, after_version=after_version, limit=limit)
-
-    async def get_execution_at(self, execution_id: UUID, version: int) -> Execution:
-        """The execution as it was at a version: the fold of its log up to there.
-
-        Raises:
-            ExecutionNotFoundError: no such execution.
-            VersionConflict: it has not reached that version.
-            InvalidFilterError: versions count from 1.
-        """
-        _check_count("version", version)
-        await self.get_execution(execution_id)
-        execution = await self.repository.get_at(execution_id, version)
-        if execution is None:
-            raise VersionConflict(execution_id, version)
-        return execution
+    # Following
 
     async def watch(self, execution_id: UUID, *, after_version: int = 0) -> AsyncIterator[HistoryItem]:
         """Its log after a version, live, until the entry that completes it (or for ever if it never ends).
@@ -307,6 +254,17 @@ class ExecutionService:
         """
         command = Cancel(reason=reason, grace=self.settings.cancel_grace_seconds)
         return await self._command(execution_id, command, options)
+
+    async def cancel_executions(
+        self, filters: Mapping[str, Any], *, reason: str | None = None, limit: int = MAX_PAGE_SIZE
+    ) -> BulkCancellation:
+        """Cancel what matches the filters of `list_executions` and has not ended, up to `limit`, newest first.
+
+        Raises:
+            InvalidFilterError: no filter, an unknown one, or a limit out of range.
+        """
+        command = Cancel(reason=reason, grace=self.settings.cancel_grace_seconds)
+        return await self._bulk.cancel(self._tenant_id, filters, command, limit=limit, actor=self._actor)
 
     async def retry_execution(
         self, execution_id: UUID, *, reason: str | None = None, **options: Unpack[CommandOptions]
@@ -380,8 +338,3 @@ class ExecutionService:
         return await self.state_manager.apply(
             execution_id, command, actor=self._actor, tenant_id=self._tenant_id, **options
         )
-
-
-def _check_count(name: str, value: int) -> None:
-    if value < 1:
-        raise InvalidFilterError(name, value, "a number from 1")

@@ -106,6 +106,21 @@ class ExecutionStateManager:
             DatabaseError: nothing was applied (or, for OutcomeUnknownError, nobody knows).
         """
         before = await self.get(execution_id, tenant_id)
+        return await self.apply_to(
+            before, command, expected_version=expected_version, actor=actor, command_id=command_id
+        )
+
+    async def apply_to(
+        self,
+        before: Execution,
+        command: Command,
+        *,
+        expected_version: int | None = None,
+        actor: str | None = None,
+        command_id: UUID | None = None,
+    ) -> Execution:
+        """Carry out a command on an execution that the caller has just read; otherwise as `apply`."""
+        execution_id = before.id
         for _ in range(CONFLICT_RETRIES):
             # After the read: what another sending of this command has written by now is found here, and what it writes
             # from here on is a conflict.
@@ -119,7 +134,7 @@ class ExecutionStateManager:
             try:
                 await self.repository.append(before, events, after, command_id=command_id)
             except VersionConflict:
-                before = await self.get(execution_id, tenant_id)
+                before = await self.get(execution_id, before.tenant_id)
                 continue
             await self.handle_state_side_effects(after, before.state, after.state)
             return after

@@ -20,6 +20,7 @@ from execution.ids import new_id
 _KIND = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
 _TRACEPARENT = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 YEAR_SECONDS = 31_536_000
+MAX_YEAR = 9000
 
 
 class Submission(BaseModel):
@@ -51,8 +52,12 @@ class Submission(BaseModel):
     @field_validator("run_at")
     @classmethod
     def _time_has_a_zone(cls, run_at: datetime | None) -> datetime | None:
-        if run_at is not None and run_at.tzinfo is None:
+        if run_at is None:
+            return None
+        if run_at.tzinfo is None:
             raise ValueError("run_at needs a time zone, such as a trailing Z")
+        if not 1 < run_at.year < MAX_YEAR:  # with room for zones and time limits, which are added to it
+            raise ValueError(f"run_at must lie between the years 1 and {MAX_YEAR}")
         return run_at
 
     @field_validator("agent_id", "task_id")
@@ -62,8 +67,15 @@ class Submission(BaseModel):
             raise ValueError("it contains a character that cannot be stored")
         return name
 
+    @field_validator("retry")
     @classmethod
-    def checked(cls, **fields: Any) -> Submission:
+    def _error_types_can_be_stored(cls, retry: RetryPolicy | None) -> RetryPolicy | None:
+        if retry is not None and any(storable(one) != one for one in retry.error_types):
+            raise ValueError("error_types contains a character that cannot be stored")
+        return retry
+
+    @classmethod
+    def checked(cls, /, **fields: Any) -> Submission:
         """A submission from keyword arguments.
 
         Raises:

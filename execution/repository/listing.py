@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -105,10 +105,37 @@ async def list_after(
     return [_light_execution(row) for row in rows]
 
 
+async def list_cancellable(engine: AsyncEngine, tenant_id: str, filters: ExecutionFilters, *, limit: int) -> list[UUID]:
+    """Those that neither have ended nor are being cancelled, newest first: `limit`, and one more if there are more."""
+    check_limit("limit", limit)
+    if filters == ExecutionFilters():
+        # All executions of a tenant are not cancelled by an omission.
+        raise InvalidFilterError("filters", {}, f"at least one of {', '.join(ExecutionFilters.__dataclass_fields__)}")
+    query = _matching(select(executions.c.id), tenant_id, filters)
+    query = query.where(executions.c.completed_at.is_(None), executions.c.state != ExecutionState.CANCELLING)
+    with translating("Listing executions"):
+        async with engine.connect() as connection:
+            return list((await connection.execute(query.order_by(executions.c.id.desc()).limit(limit + 1))).scalars())
+
+
 def check_limit(name: str, limit: object) -> None:
     """Refuse a page size out of range."""
     if not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE_SIZE:
         raise InvalidFilterError(name, limit, f"a whole number from 1 to {MAX_PAGE_SIZE}")
+
+
+def checked_moment(name: str, value: object) -> datetime:
+    """A time that PostgreSQL can compare with others: one with a zone, within the years 1 to 9999 also in UTC.
+
+    Raises:
+        InvalidFilterError: it is none.
+    """
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidFilterError(name, value, "a time with a time zone")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidFilterError(name, value, "a time within the years 1 to 9999") from None
 
 
 def _columns() -> Select[Any]:
@@ -158,9 +185,7 @@ def _time(name: str, value: object) -> datetime:
             value = datetime.fromisoformat(value)
         except ValueError:
             raise InvalidFilterError(name, value, "an ISO 8601 time") from None
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise InvalidFilterError(name, value, "a time with a time zone")
-    return value
+    return checked_moment(name, value)
 
 
 _PARSERS: dict[str, Callable[[str, object], Any]] = {

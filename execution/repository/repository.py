@@ -18,7 +18,7 @@ from execution.domain.outcome import Failed, Succeeded
 from execution.domain.state import ExecutionState
 from execution.errors import ExecutionNotFoundError, InvalidExecutionStateError, VersionConflict
 from execution.repository.database import Database
-from execution.repository.listing import ExecutionFilters, Page, list_after, list_page
+from execution.repository.listing import ExecutionFilters, Page, list_after, list_cancellable, list_page
 from execution.repository.reading import fetch, fetch_row
 from execution.repository.records import execution_from_row, history_item_from_row
 
@@ -66,6 +66,17 @@ class ExecutionRepository:
         """The next `limit` executions older than `before_id`, newest first: as fast on page 1,000 as on page 1."""
         wanted = ExecutionFilters.from_mapping(filters)
         return await list_after(self.db.engine, tenant_id, wanted, before_id=before_id, limit=limit)
+
+    async def list_cancellable(
+        self, filters: Mapping[str, Any], *, limit: int, tenant_id: str = "default"
+    ) -> list[UUID]:
+        """Which executions match and can be cancelled, newest first: up to `limit`, and one more if there are more.
+
+        Raises:
+            InvalidFilterError: no filter, an unknown one, a limit out of range.
+        """
+        wanted = ExecutionFilters.from_mapping(filters)
+        return await list_cancellable(self.db.engine, tenant_id, wanted, limit=limit)
 
     def append(
         self,
@@ -175,6 +186,11 @@ class ExecutionRepository:
             execution = fold((item.to_event() for item in items), execution)
             reached = execution.version
         return execution
+
+    async def get_as_of(self, execution_id: UUID, moment: datetime) -> Execution | None:
+        """The execution as it was at a time. None if it was not created by then."""
+        row = await fetch_row(self.db, "read_version_at", execution_id, moment)
+        return await self.get_at(execution_id, row["version"]) if row else None
 
     async def versions_of_command(self, execution_id: UUID, command_id: UUID) -> list[int]:
         """The versions a command wrote in an execution, in order; empty if its id is not in the log."""

@@ -110,6 +110,11 @@ JOIN execution_events AS event USING (execution_id, version);
 -- whole log, and only for commands that carry an id: an index on command_id would be paid for by every event.
 SELECT version FROM execution_events WHERE execution_id = $1 AND command_id = $2 ORDER BY version;
 
+-- name: read_version_at
+-- The version that one execution had at a time; times never fall from one version to the next. Index:
+-- execution_events_pkey, backwards.
+SELECT version FROM execution_events WHERE execution_id = $1 AND occurred_at <= $2 ORDER BY version DESC LIMIT 1;
+
 -- name: claim_executions
 -- Claim up to $4 due executions of these kinds for a live worker: priority, then run_at, then age. Appends the RUNNING
 -- event and raises the lease epoch in the same statement. $2: which kinds are idempotent, in the order of $1.

@@ -198,6 +198,7 @@ async def check_history(full: asyncpg.Connection) -> None:
         ("read_histories", (f"{{{A_FINISHED_ONE}}}", "{0}", 100)),
         ("look_up_appends", (f"{{{A_FINISHED_ONE}}}", "{1}")),
         ("read_command", (A_FINISHED_ONE, WORKER)),
+        ("read_version_at", (A_FINISHED_ONE, "infinity")),
     ):
         plan = await plan_of(full, statement(name), *arguments)
         assert plan.indexes == {"execution_events_pkey"}, name

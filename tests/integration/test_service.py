@@ -151,6 +151,8 @@ class TestCreate:
             ({"parameters": {"x": "\ud800"}}, "parameters"),
             ({"priority": 1001}, "priority: "),
             ({"run_at": datetime(2999, 1, 1)}, "time zone"),
+            ({"run_at": "9999-12-31T23:59:59-10:00"}, "run_at: "),
+            ({"retry": {"error_types": ["\x00"]}}, "retry: "),
             ({"start_to_close": 0}, "start_to_close: "),
             ({"schedule_to_start": -1}, "schedule_to_start: "),
             ({"trace_context": "not one"}, "trace_context: "),

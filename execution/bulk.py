@@ -1,0 +1,122 @@
+"""`BulkCommands`: many submissions, or many cancellations, in one call; each is answered for itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+from uuid import UUID
+
+from execution.domain.commands import Cancel
+from execution.domain.execution import Execution
+from execution.errors import ExecutionNotFoundError, ExecutionServiceError, InvalidDocumentError
+from execution.ids import derived_id
+from execution.repository.repository import ExecutionRepository
+from execution.state_manager import ExecutionStateManager
+from execution.submission import Submission
+
+T = TypeVar("T")
+
+MAX_SUBMISSIONS = 1000
+"""Submissions in one call at most."""
+
+SUBMITTED_IN_A_ROW = 50
+"""Submissions prepared before this process's other tasks have a turn; each takes some 50 µs."""
+
+CANCELLED_AT_ONCE = 200
+"""Cancellations under way at a time: one read and, while nobody else writes, one commit for all of them."""
+
+Answer: TypeAlias = Execution | ExecutionServiceError
+"""The execution after the command, or why there is none."""
+
+
+class Submit(Protocol):
+    """How one submission is recorded."""
+
+    def __call__(self, submission: Submission, *, command_id: UUID | None = None) -> Awaitable[Execution]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkCancellation:
+    """What a cancellation of many came to."""
+
+    answers: list[tuple[UUID, Answer]]
+    """Each execution that matched, newest first, and what became of it."""
+    more: bool
+    """Did more match than the limit allowed? Then the same call cancels the next ones."""
+
+
+class BulkCommands:
+    """The commands on many executions. They take the append lanes as single ones do, and share their commits."""
+
+    def __init__(self, repository: ExecutionRepository, state_manager: ExecutionStateManager) -> None:
+        self._repository = repository
+        self._state_manager = state_manager
+
+    async def create(
+        self,
+        submissions: Sequence[Submission | Mapping[str, Any]],
+        submit: Submit,
+        *,
+        command_id: UUID | None = None,
+    ) -> list[Answer]:
+        """Record each submission; the answers are in their order. One that fails does not touch the others.
+
+        Under a `command_id` every submission has an id of its own that follows from it and the position, so the same
+        call again records what is missing and answers the rest with the first outcome.
+
+        Raises:
+            InvalidDocumentError: more than `MAX_SUBMISSIONS`.
+        """
+        if len(submissions) > MAX_SUBMISSIONS:
+            problem = f"it has {len(submissions):,} submissions, and at most {MAX_SUBMISSIONS:,} are taken at once"
+            raise InvalidDocumentError("The batch", problem)
+        tasks: list[asyncio.Task[Answer]] = []
+        async with asyncio.TaskGroup() as group:
+            for index, submission in enumerate(submissions):
+                item_id = derived_id(command_id, index) if command_id else None
+                tasks.append(group.create_task(_answer(_submitted(submission, submit, item_id))))
+                if index % SUBMITTED_IN_A_ROW == SUBMITTED_IN_A_ROW - 1:
+                    await asyncio.sleep(0)
+        return [task.result() for task in tasks]
+
+    async def cancel(
+        self, tenant_id: str, filters: Mapping[str, Any], command: Cancel, *, limit: int, actor: str | None = None
+    ) -> BulkCancellation:
+        """Cancel what matches the filters and neither has ended nor is being cancelled, newest first.
+
+        Raises:
+            InvalidFilterError: no filter, an unknown one, or a limit out of range.
+        """
+        found = await self._repository.list_cancellable(filters, limit=limit, tenant_id=tenant_id)
+        ids = found[:limit]
+        answers: list[tuple[UUID, Answer]] = []
+        for first in range(0, len(ids), CANCELLED_AT_ONCE):
+            answers += await self._cancel_each(ids[first : first + CANCELLED_AT_ONCE], command, actor)
+        return BulkCancellation(answers=answers, more=len(found) > limit)
+
+    async def _cancel_each(self, ids: Sequence[UUID], command: Cancel, actor: str | None) -> list[tuple[UUID, Answer]]:
+        read = {execution.id: execution for execution in await self._repository.get_many(ids)}
+        answers = await asyncio.gather(*(_answer(self._cancel(one, read.get(one), command, actor)) for one in ids))
+        return list(zip(ids, answers, strict=True))
+
+    async def _cancel(
+        self, execution_id: UUID, execution: Execution | None, command: Cancel, actor: str | None
+    ) -> Execution:
+        if execution is None:
+            raise ExecutionNotFoundError(execution_id)  # deleted since it was found
+        return await self._state_manager.apply_to(execution, command, actor=actor)
+
+
+async def _submitted(submission: Submission | Mapping[str, Any], submit: Submit, command_id: UUID | None) -> Execution:
+    if not isinstance(submission, Submission):
+        submission = Submission.checked(**submission)
+    return await submit(submission, command_id=command_id)
+
+
+async def _answer(work: Awaitable[Execution]) -> Answer:
+    try:
+        return await work
+    except ExecutionServiceError as error:
+        return error
