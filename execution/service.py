@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AbstractContextManager, AsyncExitStack
 from copy import copy
 from typing import Any, Self, Unpack
 from uuid import UUID
@@ -40,7 +40,7 @@ from execution.shielded import to_its_end
 from execution.state_manager import ExecutionStateManager
 from execution.submission import Submission
 from execution.task_runner import ExecutionTaskRunner
-from execution.watcher import LogWatcher
+from execution.watcher import LogWatcher, Watch
 from execution.worker import Worker
 
 
@@ -200,11 +200,15 @@ class ExecutionService(ExecutionReader):
         execution = await self.get_execution(execution_id)
         if execution.is_terminal and after_version >= execution.version:
             return
-        async with aclosing(self._watcher.watch(execution_id, after_version)) as items:
-            async for item in items:
-                yield item
-                if item.is_final and item.version >= execution.version:
-                    return
+        with self.watching(execution, after_version) as watch:
+            del execution  # it may be large, and the watch long
+            while not watch.has_ended:
+                for item in await watch.take():
+                    yield item
+
+    def watching(self, execution: Execution, after_version: int = 0) -> AbstractContextManager[Watch]:
+        """The same of an execution that was just read, for a caller that waits for other things as well."""
+        return self._watcher.watching(execution.id, after_version, known_version=execution.version)
 
     async def wait(self, execution_id: UUID, timeout: float | None = None) -> Execution:  # noqa: ASYNC109
         """The execution once it has ended.

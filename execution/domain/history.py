@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
+
+import orjson
 
 from execution.domain.events import Event, EventType
 from execution.domain.execution import JsonObject
@@ -42,6 +45,11 @@ class HistoryItem:
             "actor": self.actor,
             "data": self.data,
         }
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """That object as JSON text: made once, however many it is sent to."""
+        return orjson.dumps(self.to_json())
 
 
 @dataclass(frozen=True, kw_only=True)

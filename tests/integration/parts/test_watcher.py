@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from execution.domain.commands import ReportProgress
+from execution.domain.commands import Finish, ReportProgress
 from execution.domain.execution import Execution
 from execution.domain.history import HistoryItem
+from execution.domain.outcome import Succeeded
 from execution.domain.state import ExecutionState
-from execution.errors import ServiceClosedError
+from execution.errors import ExecutionNotFoundError, ServiceClosedError
 from execution.lifecycle import kept_running
 from execution.repository.database import Database
 from execution.repository.repository import ExecutionRepository
 from execution.state_manager import ExecutionStateManager
-from execution.watcher import READ_AT_ONCE, LogWatcher
+from execution.watcher import READ_AT_ONCE, LogWatcher, Watch, WatchLimits
 from tests.support.stored import cut_append_lanes, submit
 from tests.support.waiting import no_leaked_tasks
 
@@ -43,6 +44,19 @@ class HeldReads(ExecutionRepository):
         return items
 
 
+class CountedReads(ExecutionRepository):
+    """Says how much each read has brought."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.brought: list[int] = []
+
+    async def get_histories(self, after_versions: Mapping[UUID, int], limit_each: int = 100) -> list[HistoryItem]:
+        items = await super().get_histories(after_versions, limit_each)
+        self.brought.append(len(items))
+        return items
+
+
 class FaultyRead(ExecutionRepository):
     """Its first read fails in a way nobody foresaw."""
 
@@ -56,8 +70,10 @@ class FaultyRead(ExecutionRepository):
 
 
 @asynccontextmanager
-async def watching(manager: ExecutionStateManager, repository: ExecutionRepository) -> AsyncIterator[LogWatcher]:
-    watcher = LogWatcher(repository, poll_interval=NEVER)
+async def watching(
+    manager: ExecutionStateManager, repository: ExecutionRepository, limits: WatchLimits | None = None
+) -> AsyncIterator[LogWatcher]:
+    watcher = LogWatcher(repository, poll_interval=NEVER, limits=limits)
     manager.listen(watcher.noted)
     async with kept_running("watcher", watcher.run):
         yield watcher
@@ -66,11 +82,14 @@ async def watching(manager: ExecutionStateManager, repository: ExecutionReposito
 async def versions(watcher: LogWatcher, execution_id: UUID, *, after: int = 0, until: int) -> list[int]:
     seen: list[int] = []
     async with asyncio.timeout(SOON):
-        async for item in watcher.watch(execution_id, after):
-            seen.append(item.version)
-            if item.version == until:
-                break
+        with watcher.watching(execution_id, after) as watch:
+            while not seen or seen[-1] != until:
+                seen += versions_of(await watch.take())
     return seen
+
+
+def versions_of(items: Iterable[HistoryItem]) -> list[int]:
+    return [item.version for item in items]
 
 
 async def running(manager: ExecutionStateManager) -> Execution:
@@ -78,8 +97,8 @@ async def running(manager: ExecutionStateManager) -> Execution:
     return await manager.change_state(execution.id, ExecutionState.RUNNING)
 
 
-async def progress(manager: ExecutionStateManager, execution: Execution, *, upto: int) -> None:
-    for percentage in range(1, upto + 1):
+async def progress(manager: ExecutionStateManager, execution: Execution, *, upto: int, since: int = 1) -> None:
+    for percentage in range(since, upto + 1):
         await manager.apply(execution.id, ReportProgress(percentage=percentage))
 
 
@@ -179,3 +198,95 @@ async def test_a_fault_of_the_loop_costs_its_watchers_nothing(
         execution = await running(state_manager)
         assert await versions(watcher, execution.id, until=3) == [1, 2, 3]
         assert repository.faults == 1
+
+
+class TestASlowWatcher:
+    """It takes nothing while others do: what is kept for it is bounded, and it misses nothing."""
+
+    LIMITS = WatchLimits(items=3, size=100_000)
+
+    async def test_it_gets_all_of_it_and_the_others_do_not_wait(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        execution = await running(state_manager)
+        async with watching(state_manager, repository, self.LIMITS) as watcher:
+            with watcher.watching(execution.id) as slow:
+                await progress(state_manager, execution, upto=20)
+                assert await versions(watcher, execution.id, until=23) == list(range(1, 24))
+                taken = await take_all(slow, until=23)
+        assert [item for items in taken for item in items] == list(range(1, 24))
+        assert max(map(len, taken)) <= 3
+
+    async def test_large_entries_fill_it_sooner(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        execution = await running(state_manager)
+        async with watching(state_manager, repository, WatchLimits(items=100, size=10_000)) as watcher:
+            for size in (1_000, 6_000, 50_000, 2_000, 1_000):
+                await state_manager.apply(execution.id, ReportProgress(percentage=1, context={"text": "x" * size}))
+            with watcher.watching(execution.id, 3) as slow:
+                taken = await take_all(slow, until=8)
+        assert taken == [[4, 5], [6], [7, 8]], "also what is too large for any buffer arrives, by itself"
+
+    async def test_while_it_sleeps_nothing_is_read_for_it(
+        self, state_manager: ExecutionStateManager, database: Database
+    ) -> None:
+        repository = CountedReads(database)
+        execution = await running(state_manager)
+        async with watching(state_manager, repository, self.LIMITS) as watcher:
+            with watcher.watching(execution.id) as slow:
+                await progress(state_manager, execution, upto=5)
+                other = await running(state_manager)
+                assert await versions(watcher, other.id, until=3) == [1, 2, 3]
+                read = len(repository.brought)
+                await progress(state_manager, execution, since=6, upto=10)
+                assert await versions(watcher, other.id, until=3) == [1, 2, 3]
+                assert repository.brought[read:] == [3], "what the other one asked for"
+                assert await take_all(slow, until=13)
+
+
+async def take_all(watch: Watch, *, until: int) -> list[list[int]]:
+    """What it is given by the time it has that version, as often as it takes."""
+    taken: list[list[int]] = []
+    async with asyncio.timeout(SOON):
+        while not taken or taken[-1][-1] != until:
+            if items := await watch.take():
+                taken.append(versions_of(items))
+    return taken
+
+
+async def test_a_long_log_does_not_hold_up_the_others(state_manager: ExecutionStateManager, database: Database) -> None:
+    """What is read of one execution at a time is bounded, whoever else has asked meanwhile is served in between."""
+    repository = CountedReads(database)
+    long = await running(state_manager)
+    for number in range(READ_AT_ONCE * 2):
+        await state_manager.apply(long.id, ReportProgress(percentage=50, message=str(number)))
+    last = 3 + READ_AT_ONCE * 2
+    async with watching(state_manager, repository) as watcher:
+        assert await versions(watcher, long.id, until=last) == list(range(1, last + 1))
+    assert max(repository.brought) <= READ_AT_ONCE
+
+
+async def test_a_watch_waits_no_longer_than_it_is_told(
+    state_manager: ExecutionStateManager, repository: ExecutionRepository
+) -> None:
+    async with watching(state_manager, repository) as watcher:
+        execution = await running(state_manager)
+        with watcher.watching(execution.id, 3) as watch:
+            assert await watch.take(0.01) == []
+            await progress(state_manager, execution, upto=1)
+            assert versions_of(await watch.take(SOON)) == [4]
+
+
+async def test_a_watch_of_what_was_deleted_meanwhile_ends(
+    state_manager: ExecutionStateManager, repository: ExecutionRepository
+) -> None:
+    execution = await running(state_manager)
+    ended = await state_manager.apply(execution.id, Finish(outcome=Succeeded(result={}), by_holder=False))
+    async with watching(state_manager, repository) as watcher:
+        await repository.delete_execution(execution.id)
+        with (
+            watcher.watching(execution.id, 2, known_version=ended.version) as watch,
+            pytest.raises(ExecutionNotFoundError),
+        ):
+            await watch.take(SOON)
