@@ -72,6 +72,11 @@ class Worker:
         """Did the last claim get all it asked for? Then more is waiting, and a free slot is worth a claim."""
         self.ready = asyncio.Event()
         """Set once the worker is registered and claims."""
+        self.heard_at = 0.0
+        """When a heartbeat of it last arrived, on the monotonic clock; 0 before the first one."""
+        self.claims = 0
+        self.claimed = 0
+        """Claims made, and the executions they brought."""
         self.watchdog = LoopWatchdog(settings.loop_lag_warning_seconds)
 
     def stop(self) -> None:
@@ -128,6 +133,8 @@ class Worker:
             # Within one heartbeat of a claim nobody can have declared this worker dead: it takes three.
             start_by = time.monotonic() + self._settings.heartbeat_interval_seconds
             claimed = await self._claim(limit)
+            self.claims += 1
+            self.claimed += len(claimed)
             for execution in claimed:
                 self._start(execution, start_by)
                 self._state_manager.changed(execution)
@@ -230,6 +237,7 @@ class Worker:
                 if answer is None:
                     await self._start_over()
                 else:
+                    self.heard_at = time.monotonic()
                     self._workers.db.clock.synchronize(answer)
             except DatabaseError as error:
                 log.warning("worker.heartbeat_failed", worker_id=str(self.id), error=str(error))

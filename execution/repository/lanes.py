@@ -38,6 +38,7 @@ from execution.errors import (
 from execution.ids import new_id
 from execution.repository.batches import change_arguments, creation_arguments
 from execution.repository.connections import Connector, is_connection_lost
+from execution.repository.lane_counts import LaneCounts
 from execution.repository.statements import statement
 from execution.shielded import to_its_end
 
@@ -169,6 +170,14 @@ class AppendLanes:
         self._lane_of(append).put(append)
         return append.done
 
+    def counts(self) -> dict[str, LaneCounts]:
+        """What each lane has done, by its name."""
+        return {lane.name: lane.counts for lane in self._all}
+
+    def queued(self) -> dict[str, int]:
+        """How many appends wait for each lane, by its name."""
+        return {lane.name: len(lane) for lane in self._all}
+
     async def _stop_all(self) -> None:
         await asyncio.gather(*(lane.stop() for lane in self._all))
 
@@ -193,7 +202,8 @@ class _Lane:
         arguments: Callable[[Sequence[Append]], list[Any]],
         batch_limit: int,
     ) -> None:
-        self._name = name
+        self.name = name
+        self.counts = LaneCounts()
         self._connector = connector
         self._statement = statement(statement_name)
         self._arguments = arguments
@@ -209,7 +219,7 @@ class _Lane:
     async def start(self) -> None:
         self._connection = await self._connector.connect()
         self._closing = False
-        self._task = asyncio.create_task(self._run(), name=f"lane {self._name}")
+        self._task = asyncio.create_task(self._run(), name=f"lane {self.name}")
 
     async def stop(self) -> None:
         self._closing = True
@@ -266,10 +276,14 @@ class _Lane:
         for append in batch:
             append.sent = True
             append.command_id = append.command_id or batch_id
+        began = time.monotonic()
         rows = await connection.fetch(self._statement, *self._arguments(batch))
+        self.counts.seconds += time.monotonic() - began
         written = batch
         if rows:
             written = await self._settle_refused(batch, set(rows[0]["written"] or ()))
+        self.counts.batches += 1
+        self.counts.appends += len(written)
         for append in written:
             append.confirm()
         if self._held_back:
@@ -282,6 +296,7 @@ class _Lane:
         if doubtful:
             # The connection that was lost may have committed after all, between the look-up and this statement.
             await self._settle_committed(doubtful)
+        self.counts.refused += len(refused)
         for append in refused:
             append.refuse()
         return [append for append in batch if append.execution.id in written]
@@ -293,6 +308,7 @@ class _Lane:
                 continue
             self._queue.remove(loser)
             loser.refuse()
+            self.counts.refused += 1
 
     async def _after_error(self, batch: list[Append], error: Exception) -> list[Append]:
         """What is left to write after an error."""
@@ -301,7 +317,7 @@ class _Lane:
         if isinstance(
             error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError | asyncpg.LockNotAvailableError
         ):
-            log.warning("append.collided", lane=self._name, size=len(batch), error=str(error))
+            log.warning("append.collided", lane=self.name, size=len(batch), error=str(error))
             for append in batch:
                 append.sent = False  # the statement was rolled back
             if len(batch) == 1:
@@ -317,6 +333,7 @@ class _Lane:
     async def _restore(self, batch: list[Append]) -> list[Append]:
         """Reconnect, and find out which appends of the batch had been committed before the connection broke."""
         await self._disconnect()
+        self.counts.reconnects += 1
         attempt = 0
         while batch := self._drop_impatient(batch):
             delay = _RECONNECT_DELAYS[min(attempt, len(_RECONNECT_DELAYS) - 1)]
@@ -326,7 +343,7 @@ class _Lane:
                 self._connection = await self._connector.connect()
                 return await self._settle_committed(batch)
             except Exception as error:  # noqa: BLE001 - whatever keeps PostgreSQL away, only patience ends the attempts
-                log.warning("append.reconnecting", lane=self._name, attempt=attempt, error=_problem(error))
+                log.warning("append.reconnecting", lane=self.name, attempt=attempt, error=_problem(error))
         return []
 
     async def _settle_committed(self, batch: Sequence[Append]) -> list[Append]:

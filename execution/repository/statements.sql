@@ -323,6 +323,17 @@ ORDER BY deadline LIMIT $2;
 SELECT DISTINCT unnest(kinds) AS kind FROM workers
 WHERE dead_at IS NULL AND heartbeat_at >= clock_timestamp() - make_interval(secs => timeout_seconds);
 
+-- name: queue_depth
+-- How much waits and runs, for metrics: each is counted up to $1. Indexes: executions_claim, executions_held.
+WITH pending AS (
+    SELECT run_at <= statement_timestamp() AS due FROM executions WHERE state = 'PENDING' LIMIT $1
+), held AS (
+    SELECT state FROM executions WHERE worker_id IS NOT NULL LIMIT $1
+)
+SELECT 'waiting' AS what, count(*) AS executions FROM pending WHERE due
+UNION ALL SELECT 'scheduled', count(*) FROM pending WHERE NOT due
+UNION ALL SELECT state, count(*) FROM held GROUP BY state;
+
 -- name: delete_execution
 -- A terminal execution and its history. The lock keeps a retry from slipping in between. Index: both primary keys.
 WITH gone AS (
