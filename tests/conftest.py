@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from random import Random
 
+import asyncpg
 import pytest
 
 from execution.embedded import EmbeddedPostgres
@@ -81,3 +82,11 @@ def cluster_folder(run_folder: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir=run_folder))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection of the test itself, to look behind the service and to disturb it."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 import orjson
@@ -71,7 +72,10 @@ def _detail(error: ExecutionServiceError) -> str:
 
 def _headers(error: ExecutionServiceError) -> dict[str, str]:
     headers: dict[str, str] = dict(getattr(error, "headers", {}))
-    if error.retriable and error.status in _WORTH_WAITING:
+    seconds: float | None = getattr(error, "retry_after", None)
+    if seconds is not None:
+        headers["Retry-After"] = str(max(1, ceil(seconds)))
+    elif error.retriable and error.status in _WORTH_WAITING:
         headers.setdefault("Retry-After", str(_RETRY_AFTER_SECONDS))
     return headers
 

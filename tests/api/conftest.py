@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -10,11 +9,12 @@ import pytest
 from fastapi import FastAPI
 
 from execution.api.app import create_app
-from execution.api.server import HttpServer, bound
+from execution.api.server import HttpServer
 from execution.handlers import HandlerRegistry
 from execution.service import ExecutionService
 from execution.wiring import open_service
 from tests.support.checker import check_database
+from tests.support.http_server import served
 from tests.support.service import PATIENCE, short_settings
 
 
@@ -50,12 +50,5 @@ async def api(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def live(app: FastAPI) -> AsyncIterator[HttpServer]:
     """The app served by uvicorn on a free port of this machine; its base is `live.url`."""
-    with bound("127.0.0.1", 0) as listening:
-        server = HttpServer(app, listening)
-        running = asyncio.create_task(server.run(), name="server under test")
-        async with asyncio.timeout(PATIENCE):
-            await server.ready.wait()
+    async with served(app) as server:
         yield server
-        server.stop()
-        async with asyncio.timeout(PATIENCE):
-            await running

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,16 +10,17 @@ from uuid import UUID
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from execution.api.app import create_app
-from execution.api.server import HttpServer, serving
+from execution.api.server import HttpServer
 from execution.domain.execution import Execution
 from execution.ids import new_id
+from execution.principal import Principal, Scope
 from execution.service import ExecutionService
 from execution.wiring import open_service
+from tests.support.http_server import served, server_process
 from tests.support.service import PATIENCE, short_settings
-from tests.support.stored import AnyConnection
+from tests.support.stored import AnyConnection, waiting_sessions
 from tests.support.waiting import eventually
 
 PATH = "/v1/executions"
@@ -32,8 +32,16 @@ KEPT = ("content-type", "etag", "location")
 @pytest.fixture
 async def elsewhere(database_url: str) -> AsyncIterator[HttpServer]:
     """A second server on the same database, with connections of its own."""
-    async with open_service(short_settings(database_url)) as service, serving(create_app(service), "127.0.0.1", 0) as it:
-        yield it
+    async with open_service(short_settings(database_url)) as service, served(create_app(service)) as server:
+        yield server
+
+
+class TokenIsTenant:
+    """Keys whose text is the tenant they are of."""
+
+    async def authenticate(self, token: str | None) -> Principal:
+        assert token is not None
+        return Principal(tenant_id=token, scopes=frozenset(Scope))
 
 
 def new_key() -> dict[str, str]:
@@ -45,11 +53,46 @@ def essence(answer: httpx.Response) -> tuple[int, dict[str, str | None], bytes]:
 
 
 def is_replay(answer: httpx.Response) -> bool:
-    return answer.headers.get("idempotent-replayed") == "true"
+    return bool(answer.headers.get("idempotent-replayed") == "true")
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
+
+
+class Hold:
+    """Holds up whoever keeps an answer, in the middle of it."""
+
+    LOCK = 4711
+
+    def __init__(self, sql: AnyConnection) -> None:
+        self.sql = sql
+
+    async def begin(self) -> None:
+        await self.sql.execute(f"""
+            CREATE FUNCTION wait_for_the_test() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                PERFORM pg_advisory_xact_lock_shared({self.LOCK});
+                RETURN NEW;
+            END $$;
+            CREATE TRIGGER held BEFORE UPDATE ON idempotency_keys FOR EACH ROW
+                WHEN (NEW.answered_at IS NOT NULL) EXECUTE FUNCTION wait_for_the_test();
+            SELECT pg_advisory_lock({self.LOCK})
+        """)
+
+    async def is_reached(self) -> None:
+        await eventually(lambda: waiting_sessions(self.sql), within=PATIENCE, what="an answer is about to be kept")
+
+    async def end(self) -> None:
+        await self.sql.execute(f"SELECT pg_advisory_unlock({self.LOCK})")
+
+    async def end_with_its_sessions(self) -> None:
+        """What waits there belongs to a process that is dead: PostgreSQL has not noticed yet."""
+        await self.sql.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
+        )
+        await self.end()
 
 
 async def executions(service: ExecutionService) -> list[Execution]:
@@ -134,9 +177,8 @@ class TestAnotherRequest:
             (PATH, NOOP | {"priority": 1}, {}),
             (PATH, NOOP, {"if-match": '"1"'}),
             (f"{PATH}?trace=1", NOOP, {}),
-            (f"{PATH}/{new_id()}/cancel", NOOP, {}),
         ],
-        ids=["body", "precondition", "query", "path"],
+        ids=["body", "precondition", "query"],
     )
     async def test_is_refused_under_the_same_key(
         self, api: httpx.AsyncClient, service: ExecutionService, path: str, body: Any, headers: dict[str, str]
@@ -148,13 +190,21 @@ class TestAnotherRequest:
         assert len(await executions(service)) == 1
 
     async def test_of_another_tenant_has_keys_of_its_own(self, service: ExecutionService) -> None:
-        """Two tenants over one service and one table."""
-        raise NotImplementedError
+        app, key = create_app(service, keys=TokenIsTenant()), new_key()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service") as client:
+
+            async def send(tenant: str, priority: int) -> httpx.Response:
+                headers = key | {"authorization": f"Bearer {tenant}"}
+                return await client.post(PATH, json=NOOP | {"priority": priority}, headers=headers)
+
+            one, other = await send("one", 1), await send("other", 2)
+            assert (one.status_code, other.status_code) == (202, 202)
+            assert essence(await send("one", 1)) == essence(one)
+            assert essence(await send("other", 2)) == essence(other)
+        assert len({one.json()["id"], other.json()["id"]}) == 2
 
     @pytest.mark.parametrize("key", ["", "x" * 256, "two words", "caf\u00e9", "tab\tbed"])
-    async def test_a_key_that_cannot_be_kept(
-        self, api: httpx.AsyncClient, service: ExecutionService, key: str
-    ) -> None:
+    async def test_a_key_that_cannot_be_kept(self, api: httpx.AsyncClient, service: ExecutionService, key: str) -> None:
         answer = await api.post(PATH, json=NOOP, headers=[(b"Idempotency-Key", key.encode("latin-1"))])
         assert code(answer) == (400, "invalid_idempotency_key")
         assert await executions(service) == []
@@ -190,3 +240,106 @@ class TestRefused:
         second = await api.post(PATH, json=body, headers=key)
         assert essence(second) == essence(first)
         assert is_replay(second)
+
+
+class TestCutOff:
+    """The effect is in the log, and its answer was not kept yet."""
+
+    @pytest.fixture
+    async def hold(self, sql: AnyConnection) -> Hold:
+        hold = Hold(sql)
+        await hold.begin()
+        return hold
+
+    async def test_a_server_that_is_killed_there(
+        self, database_url: str, api: httpx.AsyncClient, service: ExecutionService, hold: Hold
+    ) -> None:
+        key = new_key()
+        async with server_process(database_url, "--no-worker") as doomed, httpx.AsyncClient(timeout=PATIENCE) as client:
+            sending = asyncio.create_task(client.post(doomed.url + PATH, json=NOOP, headers=key))
+            await hold.is_reached()
+            await doomed.kill()
+            with pytest.raises(httpx.TransportError):
+                await sending
+        await hold.end_with_its_sessions()
+        (execution,) = await executions(service)
+        assert code(await api.post(PATH, json=NOOP, headers=key)) == (409, "idempotency_key_in_progress")
+        await time_has_passed(hold.sql)
+        await service.cancel_execution(execution.id)
+        made_anew = await api.post(PATH, json=NOOP, headers=key)
+        assert (made_anew.status_code, is_replay(made_anew)) == (202, False)
+        assert (made_anew.json()["id"], made_anew.json()["state"]) == (str(execution.id), "PENDING")
+        repeated = await api.post(PATH, json=NOOP, headers=key)
+        assert essence(repeated) == essence(made_anew)
+        assert is_replay(repeated)
+        assert len(await executions(service)) == 1
+
+    async def test_a_handler_that_is_cancelled_there_goes_on(
+        self, api: httpx.AsyncClient, service: ExecutionService, hold: Hold
+    ) -> None:
+        key = new_key()
+        sending = asyncio.create_task(api.post(PATH, json=NOOP, headers=key))
+        await hold.is_reached()
+        for _ in range(2):
+            sending.cancel()
+            await asyncio.sleep(0)
+        await hold.end()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        again = await api.post(PATH, json=NOOP, headers=key)
+        assert (again.status_code, is_replay(again)) == (202, True)
+        assert [str(one.id) for one in await executions(service)] == [again.json()["id"]]
+
+    async def test_a_client_that_hangs_up_there(
+        self, live: HttpServer, api: httpx.AsyncClient, service: ExecutionService, hold: Hold
+    ) -> None:
+        key = new_key()
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
+            sending = asyncio.create_task(client.post(live.url + PATH, json=NOOP, headers=key))
+            await hold.is_reached()
+            sending.cancel()
+        await hold.end()
+
+        async def answered() -> httpx.Response | None:
+            answer = await api.post(PATH, json=NOOP, headers=key)
+            return None if answer.status_code == 409 else answer
+
+        again = await eventually(answered, within=PATIENCE, what="the answer is kept")
+        assert (again.status_code, is_replay(again)) == (202, True)
+        assert len(await executions(service)) == 1
+
+
+class TestTrouble:
+    async def test_after_trouble_inside_a_repetition_goes_on_under_the_same_id(
+        self, api: httpx.AsyncClient, sql: AnyConnection
+    ) -> None:
+        key = new_key()
+        await sql.execute("ALTER TABLE execution_events ADD CONSTRAINT closed CHECK (false) NOT VALID")
+        failed = await api.post(PATH, json=NOOP, headers=key)
+        assert failed.status_code == 500
+        command_id = await sql.fetchval("SELECT command_id FROM idempotency_keys WHERE answered_at IS NULL")
+        await sql.execute("ALTER TABLE execution_events DROP CONSTRAINT closed")
+        assert code(await api.post(PATH, json=NOOP | {"priority": 1}, headers=key)) == (422, "idempotency_key_reused")
+        carried_out = await api.post(PATH, json=NOOP, headers=key)
+        assert (carried_out.status_code, carried_out.json()["id"]) == (202, str(command_id))
+
+    async def test_an_answer_that_cannot_be_kept_is_not_given(
+        self, api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection
+    ) -> None:
+        key = new_key()
+        await sql.execute("ALTER TABLE idempotency_keys ADD CONSTRAINT closed CHECK (answered_at IS NULL) NOT VALID")
+        assert (await api.post(PATH, json=NOOP, headers=key)).status_code == 500
+        await sql.execute("ALTER TABLE idempotency_keys DROP CONSTRAINT closed")
+        again = await api.post(PATH, json=NOOP, headers=key)
+        assert [str(one.id) for one in await executions(service)] == [again.json()["id"]]
+
+    async def test_a_holder_stops_when_its_time_has_passed(
+        self, api: httpx.AsyncClient, sql: AnyConnection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("execution.api.idempotency.HOLD_SECONDS", 0.3)
+        key = new_key()
+        async with sql.transaction():
+            await sql.execute("LOCK TABLE executions")
+            assert code(await api.post(PATH, json=NOOP, headers=key)) == (409, "idempotency_key_in_progress")
+        carried_out = await api.post(PATH, json=NOOP, headers=key)
+        assert carried_out.status_code == 202

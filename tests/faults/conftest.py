@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from execution.domain.execution import Execution
@@ -19,7 +18,6 @@ from execution.repository.schema import migrate
 from execution.service import ExecutionService
 from execution.wiring import open_service
 from tests.support.service import PATIENCE, short_settings
-from tests.support.stored import AnyConnection
 from tests.support.waiting import eventually
 from tests.support.worker_process import FAULT_HANDLERS
 
@@ -79,14 +77,6 @@ async def client(database_url: str) -> AsyncIterator[ExecutionService]:
     """A service that submits and looks, and runs nothing."""
     async with open_service(short_settings(database_url, handlers=FAULT_HANDLERS)) as service:
         yield service
-
-
-@pytest.fixture
-async def sql(database_url: str) -> AsyncIterator[AnyConnection]:
-    """A connection of the test itself."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from execution.repository.database import Database
@@ -20,11 +19,3 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 def repository(database: Database) -> ExecutionRepository:
     return ExecutionRepository(database)
-
-
-@pytest.fixture
-async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    """A connection of the test itself, to look behind the service and to disturb it."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()

@@ -8,17 +8,18 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from execution.api.answers import execution_answer, location
-from execution.api.caller import GuardedRoute, OwnService
+from execution.api.caller import OwnService
+from execution.api.idempotency import CommandId, IdempotentRoute
 from execution.api.models import ExecutionDocument
 from execution.submission import Submission
 
-router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=GuardedRoute)
+router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=IdempotentRoute)
 
 
 @router.post("", status_code=202, response_model=ExecutionDocument, operation_id="create_execution")
-async def create_execution(submission: Submission, service: OwnService) -> Response:
+async def create_execution(submission: Submission, service: OwnService, command_id: CommandId) -> Response:
     """Submit an execution; it waits for a worker at once unless `start` is false."""
-    execution = await service.submit(submission)
+    execution = await service.submit(submission, command_id=command_id)
     return execution_answer(execution, HTTPStatus.ACCEPTED, {"Location": location(execution.id)})
 
 

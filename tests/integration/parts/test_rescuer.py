@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from execution.domain.commands import Cancel, Pause
@@ -24,13 +22,6 @@ from tests.support.waiting import eventually
 
 S = ExecutionState
 POLL = 60.0
-
-
-@pytest.fixture
-async def sql(database_url: str) -> AsyncIterator[AnyConnection]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture
