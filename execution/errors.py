@@ -239,6 +239,7 @@ class InvalidApiKeyError(UnauthenticatedError):
     code = "invalid_api_key"
 
     def __init__(self, problem: str) -> None:
+        self.problem = problem
         super().__init__(f"The API key is not accepted: {problem}. Send one that is, as `Authorization: Bearer KEY`.")
 
 
@@ -247,6 +248,8 @@ class InsufficientScopeError(ExecutionServiceError):
 
     code = "insufficient_scope"
     status = 403
+
+    facts = ("needed",)
 
     def __init__(self, needed: str, held: Iterable[str]) -> None:
         self.needed = needed

@@ -77,6 +77,7 @@ class KeyRing:
         self._found = RecentAnswers(self._store.find, seconds=RECENT_SECONDS, limit=REMEMBERED_KEYS)
         self._any = RecentAnswers(self._any_exists, seconds=RECENT_SECONDS, limit=1)
         self._needed = self._own is not None or not is_loopback(settings.host)
+        self._accepted: set[str] = set()
         self._used: set[UUID] = set()
         self._in_use = asyncio.Event()
         self._stack = AsyncExitStack()
@@ -165,9 +166,20 @@ class KeyRing:
             raise InvalidApiKeyError("it was revoked")
         if key.is_expired(self._clock.now()):
             raise InvalidApiKeyError("it has expired")
+        self._accepted.add(key.prefix)
         self._used.add(key.id)
         self._in_use.set()
         return key.principal
+
+    def recalls(self, token: str) -> bool:
+        """Will `authenticate` accept or refuse it without a look at the database, or has it been accepted before?"""
+        if self._is_own(token):
+            return True
+        try:
+            prefix = KeyToken.parse(token).prefix
+        except InvalidApiKeyError:
+            return True
+        return prefix in self._accepted or prefix in self._found
 
     async def check_exposure(self) -> bool:
         """Is a key needed now? To be asked, and the answer to be told, before the door opens.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
@@ -11,6 +12,8 @@ from fastapi.security import HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from execution.api.door import door_of
+from execution.errors import ApiKeyMissingError, InsufficientScopeError
+from execution.keys import is_loopback
 from execution.principal import Principal, Scope
 from execution.service import ExecutionService
 
@@ -38,12 +41,11 @@ class GuardedRoute(APIRoute):
 
 async def admit(request: Request) -> Principal:
     """Who calls; refused unless it may use the method."""
-    door = door_of(request)
-    if door.keys is None:
-        principal = Principal(tenant_id=door.settings.tenant_id, scopes=frozenset(Scope))
-    else:
-        principal = await door.keys.authenticate(_token(request))
-    # Whether principal.may(_SCOPES.get(request.method, Scope.WRITE)) is checked as soon as there are keys.
+    principal = await _authenticated(request)
+    door_of(request).rates.check(principal)
+    needed = _SCOPES.get(request.method, Scope.WRITE)
+    if not principal.may(needed):
+        raise InsufficientScopeError(needed, principal.scopes)
     request.scope["principal"] = principal
     return principal
 
@@ -54,9 +56,40 @@ def principal_of(request: Request) -> Principal:
     return principal
 
 
+async def _authenticated(request: Request) -> Principal:
+    door, token = door_of(request), _token(request)
+    if token is None:
+        principal = await door.keys.authenticate(None)
+        if not _is_of_this_machine(request):
+            raise ApiKeyMissingError
+        return principal
+    if door.keys.recalls(token):
+        return await door.keys.authenticate(token)
+    with door.rates.trying_a_key(request.client and request.client.host):
+        return await door.keys.authenticate(token)
+
+
 def _token(request: Request) -> str | None:
     scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
     return token if scheme.lower() == "bearer" and token else None
+
+
+def _is_of_this_machine(request: Request) -> bool:
+    """Is it neither passed on by a proxy nor sent by a foreign page that somebody here has open in a browser?
+
+    Such a page reaches a loopback address, too, but under a name that its author owns, or with an Origin that says so.
+    """
+    called = [f"//{host}" for host in request.headers.getlist("host")] + request.headers.getlist("origin")
+    return (request.client is None or is_loopback(request.client.host)) and all(map(_names_this_machine, called))
+
+
+def _names_this_machine(url: str) -> bool:
+    """Names without a dot count: nobody outside can own one."""
+    try:
+        name = urlsplit(url).hostname
+    except ValueError:
+        return False
+    return bool(name and (is_loopback(name) or not {".", ":"} & set(name)))
 
 
 async def _own_service(request: Request, _: Annotated[object, Depends(bearer)]) -> ExecutionService:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from fastapi import Depends, Request
 
-from execution.principal import Principal
+from execution.api.rate_limit import RateLimits
+from execution.keys import KeyRing
 from execution.service import ExecutionService
 from execution.settings import Settings
-
-
-class Authenticator(Protocol):
-    """Tells who calls."""
-
-    async def authenticate(self, token: str | None) -> Principal:
-        """The principal of an API key; None where the request has none. Raises what is answered with 401."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +18,8 @@ class Door:
     """The parts of one app, in its state."""
 
     service: ExecutionService
-    keys: Authenticator | None
+    keys: KeyRing
+    rates: RateLimits
 
     @property
     def settings(self) -> Settings:

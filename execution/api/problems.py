@@ -20,7 +20,12 @@ from execution.api.errors import (
     RouteNotFoundError,
 )
 from execution.domain.execution import JsonObject
-from execution.errors import ExecutionServiceError
+from execution.errors import (
+    ExecutionServiceError,
+    InsufficientScopeError,
+    InvalidApiKeyError,
+    UnauthenticatedError,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +34,7 @@ _WORTH_WAITING = frozenset(
     {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
 _RETRY_AFTER_SECONDS = 1
+_SCHEME = 'Bearer realm="execution"'
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -72,12 +78,22 @@ def _detail(error: ExecutionServiceError) -> str:
 
 def _headers(error: ExecutionServiceError) -> dict[str, str]:
     headers: dict[str, str] = dict(getattr(error, "headers", {}))
-    seconds: float | None = getattr(error, "retry_after", None)
+    soon = _RETRY_AFTER_SECONDS if error.retriable and error.status in _WORTH_WAITING else None
+    seconds: float | None = getattr(error, "retry_after", soon)
     if seconds is not None:
         headers["Retry-After"] = str(max(1, ceil(seconds)))
-    elif error.retriable and error.status in _WORTH_WAITING:
-        headers.setdefault("Retry-After", str(_RETRY_AFTER_SECONDS))
+    if isinstance(error, UnauthenticatedError | InsufficientScopeError):
+        headers["WWW-Authenticate"] = ", ".join([_SCHEME, *_challenge(error)])
     return headers
+
+
+def _challenge(error: ExecutionServiceError) -> list[str]:
+    """What RFC 6750 says of a key, in its words; of a request without one, nothing."""
+    if isinstance(error, InsufficientScopeError):
+        return ['error="insufficient_scope"', f'scope="{error.needed}"']
+    if isinstance(error, InvalidApiKeyError):
+        return ['error="invalid_token"', f'error_description="{error.problem}"']
+    return []
 
 
 async def _of_ours(request: Request, error: Exception) -> Response:

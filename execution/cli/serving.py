@@ -9,14 +9,20 @@ from typing import Any, Protocol
 
 from execution.api.app import create_app
 from execution.api.server import HttpServer, bound
-from execution.cli.output import answer, console
+from execution.cli.output import answer, console, hint
 from execution.cli.stopping import StopSignals, until_stopped
 from execution.cli.working import process_settings, stop_runs, stopping_its_runs, worker_facts
 from execution.domain.execution import JsonObject
+from execution.keys import KeyRing
 from execution.service import ExecutionService
 from execution.settings import Settings
 from execution.wiring import open_service
 from execution.worker import Worker
+
+_NO_KEY = (
+    "there is no API key, so only this machine is served, and whoever is on it may do everything. Once there is one, "
+    "everybody needs one: execution keys create NAME --scope write"
+)
 
 
 class _Part(Protocol):
@@ -39,8 +45,14 @@ async def serve(overrides: Mapping[str, Any], *, worker: bool, relay: bool, as_j
 async def _serve(settings: Settings, signals: StopSignals, *, worker: bool, relay: bool, as_json: bool) -> None:
     # The address first: a second server on it should not start everything else before it finds out.
     with bound(settings.host, settings.port) as listening:
-        async with open_service(settings, relay=relay) as service, stopping_its_runs(service):
-            server = HttpServer(create_app(service), listening)
+        async with (
+            open_service(settings, relay=relay) as service,
+            KeyRing(service.repository.db, settings) as keys,
+            stopping_its_runs(service),
+        ):
+            if not await keys.check_exposure():
+                hint(_NO_KEY, as_json=as_json)
+            server = HttpServer(create_app(service, keys=keys), listening)
             own_worker = service.create_worker() if worker else None
             parts: list[_Part] = [server, own_worker] if own_worker else [server]
             signals.ask(lambda: _stop(parts), lambda: _hurry(server, service))

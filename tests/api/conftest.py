@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from execution.api.app import create_app
 from execution.api.server import HttpServer
 from execution.handlers import HandlerRegistry
+from execution.keys import KeyRing
 from execution.service import ExecutionService
 from execution.wiring import open_service
 from tests.support.checker import check_database
@@ -33,9 +34,16 @@ async def service(database_url: str, registry: HandlerRegistry) -> AsyncIterator
 
 
 @pytest.fixture
-def app(service: ExecutionService) -> FastAPI:
-    """The app, without keys: everybody may do everything."""
-    return create_app(service)
+async def keys(service: ExecutionService) -> AsyncIterator[KeyRing]:
+    """The keys of the app: none, so that everybody may do everything, until a test creates one."""
+    async with KeyRing(service.repository.db, service.settings) as keys:
+        yield keys
+
+
+@pytest.fixture
+def app(service: ExecutionService, keys: KeyRing) -> FastAPI:
+    """The app."""
+    return create_app(service, keys=keys)
 
 
 @pytest.fixture
