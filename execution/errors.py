@@ -9,6 +9,7 @@
     │   ├── InvalidFilterError
     │   ├── InvalidIdempotencyKeyError
     │   └── IdempotencyKeyReusedError       for another request
+    │   └── InvalidPositionError            a stream cannot go on from there
     ├── ExecutionNotFoundError
     │   └── ExecutionNotYetCreatedError     at the time that was asked for
     ├── AgentNotFoundError
@@ -161,6 +162,16 @@ class IdempotencyKeyInProgressError(ExecutionServiceError):
         super().__init__(
             f"The request under the idempotency key {key!r} is still being carried out. Repeat it a little later, "
             "exactly as it is, to be given its answer."
+class InvalidPositionError(InvalidRequestError):
+    """A position in a log that a stream cannot go on from."""
+
+    code = "invalid_position"
+    status = 400
+
+    def __init__(self, position: object, expected: str) -> None:
+        super().__init__(
+            f"A stream cannot go on from {_shortened(position)}; expected {expected}. "
+            "Leave it out to begin anew, and read what was missed from the histories."
         )
 
 
@@ -444,3 +455,8 @@ class EmbeddedPostgresError(ExecutionServiceError):
 
     def __init__(self, what: str, advice: str) -> None:
         super().__init__(f"Embedded PostgreSQL: {what}. {advice}")
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 50 else f"{text[:50]}…"

@@ -9,7 +9,8 @@ import structlog
 
 from execution.errors import DatabaseError
 from execution.event_emitter import ExecutionEventEmitter
-from execution.repository.event_log import EventLog, LogPosition
+from execution.repository.event_log import EventLog
+from execution.repository.log_position import LogPosition
 from execution.repository.wakeups import Topic, Wakeups
 from execution.waiting import is_set_within
 
@@ -63,18 +64,18 @@ class LogRelay:
         while self._is_heard() and self._position is not None:
             after = self._position
             try:
-                events, position = await self._log.read(after)
+                batch = await self._log.read(after)
             except DatabaseError as error:
                 log.warning("relay.waiting_for_database", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if self._position is not after:
                 continue  # attached anew meanwhile: those who listen now did not ask for what was read
-            for logged in events:
+            for logged in batch.events:
                 await self._emitter.emit(logged)
             if self._position is after:
-                self._position = position
-            if not events:
+                self._position = batch.position
+            if batch.is_last and not batch.events:
                 await self._wait()
         self._attached.clear()
 

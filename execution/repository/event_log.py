@@ -3,21 +3,25 @@
 The position is a PostgreSQL snapshot: it says exactly which transactions had been seen. What is visible now and was not
 then is new, wherever it stands. A reader that remembers only the highest position it has seen misses what committed
 behind it.
+
+A read is bounded. Where more is new it ends in the past: at the snapshot of now, but as if no transaction from some id
+on had begun. That is a position like any other, because what it leaves out is new to it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NewType
 from uuid import UUID
 
 from execution.domain.events import Event
 from execution.repository.database import Database
+from execution.repository.log_position import LogPosition
 from execution.repository.reading import fetch
 from execution.repository.records import event_from_row
 
-LogPosition = NewType("LogPosition", str)
-"""A position in the log, as text of PostgreSQL's `pg_snapshot`. Opaque to everybody else."""
+READ_AT_ONCE = 500
+"""About how many events one read brings at most: it never stops within a transaction, of which the largest have some
+hundreds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +30,23 @@ class LoggedEvent:
 
     execution_id: UUID
     tenant_id: str
+    kind: str | None
     agent_id: str | None
     task_id: str | None
     event: Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogBatch:
+    """What one read has brought."""
+
+    after: LogPosition
+    events: list[LoggedEvent]
+    """In order of execution and version."""
+    position: LogPosition
+    """Where to go on."""
+    is_last: bool
+    """Was that all there was?"""
 
 
 class EventLog:
@@ -40,21 +58,56 @@ class EventLog:
     async def head(self) -> LogPosition:
         """The position after everything that is visible now."""
         rows = await fetch(self._db, "current_snapshot")
-        return LogPosition(rows[0]["snapshot"])
+        return LogPosition.parse(rows[0]["snapshot"])
 
-    async def read(self, after: LogPosition) -> tuple[list[LoggedEvent], LogPosition]:
-        """What became visible after a position, in order within each execution, and the position to go on from."""
-        head = await self.head()
-        if head == after:
-            return [], after
-        rows = await fetch(self._db, "read_log", after, head)
-        return [
+    async def read(
+        self,
+        after: LogPosition,
+        upto: LogPosition | None = None,
+        *,
+        tenant_id: str | None = None,
+        limit: int = READ_AT_ONCE,
+    ) -> LogBatch:
+        """What became visible after a position, in order within each execution, and the position to go on from.
+
+        Args:
+            upto: a later position to end at; None: what is visible now.
+            tenant_id: read this tenant's events only; the limit counts the others' as well.
+        """
+        bound, now = await self._look_ahead(after, limit)
+        end = upto or now
+        position = end if bound is None or bound >= end.xmax else end.before(await self._uncut(after, bound) + 1)
+        rows = await fetch(self._db, "read_log", str(after), str(position), tenant_id) if position != after else []
+        events = [
             LoggedEvent(
                 execution_id=row["execution_id"],
                 tenant_id=row["tenant_id"],
+                kind=row["kind"],
                 agent_id=row["agent_id"],
                 task_id=row["task_id"],
                 event=event_from_row(row),
             )
             for row in rows
-        ], head
+        ]
+        return LogBatch(after=after, events=events, position=position, is_last=position == end)
+
+    async def has_more_than(self, count: int, after: LogPosition, upto: LogPosition) -> bool:
+        """Are there more than so many events between two positions?"""
+        bound, _ = await self._look_ahead(after, count)
+        return bound is not None and bound < upto.xmax
+
+    async def _look_ahead(self, after: LogPosition, count: int) -> tuple[int | None, LogPosition]:
+        """The transaction of the event that has `count` new ones before it, if there is one; and where now is."""
+        (row,) = await fetch(self._db, "look_ahead", str(after), count)
+        return row["bound"], LogPosition.parse(row["snapshot"])
+
+    async def _uncut(self, after: LogPosition, bound: int) -> int:
+        """The first transaction from `bound` on after which no execution's log is cut in the wrong order.
+
+        A claim may write a version whose predecessor was committed while the claim ran, by a later transaction.
+        """
+        while True:
+            (row,) = await fetch(self._db, "find_overtaken", str(after), str(bound))
+            if row["xid"] is None:
+                return bound
+            bound = row["xid"]

@@ -242,22 +242,44 @@ CROSS JOIN LATERAL (
 ) AS event;
 
 -- name: read_log
--- Events that are visible now and were not in the snapshot $1, with what a message needs of their execution. No event is
+-- Events that are visible in the snapshot $2 and were not in $1, with what a message needs of their execution. No event is
 -- missed: whatever $1 did not see was in progress ($1's xip) or not begun ($1's xmax). Index: execution_events_xid.
+-- $3: of this tenant only; null: of all. Without the bound at $2's xmax, a reader who is far behind would scan to the head.
 -- By an array and with LIMIT 1, not by joins: for a join, the generic plan reads the whole index, or hashes all executions.
 WITH fresh AS (
-    SELECT e.* FROM execution_events AS e WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot)
+    SELECT e.* FROM execution_events AS e
+    WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND e.xid < pg_snapshot_xmax($2::text::pg_snapshot)
     UNION ALL
     SELECT e.* FROM execution_events AS e WHERE e.xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot)))
 )
 SELECT event.execution_id, event.version, event.type, event.occurred_at, event.tenant_id, event.actor, event.data,
-    execution.agent_id, execution.task_id
+    execution.kind, execution.agent_id, execution.task_id
 FROM fresh AS event
 LEFT JOIN LATERAL (
-    SELECT e.agent_id, e.task_id FROM executions AS e WHERE e.id = event.execution_id LIMIT 1
+    SELECT e.kind, e.agent_id, e.task_id FROM executions AS e WHERE e.id = event.execution_id LIMIT 1
 ) AS execution ON true
-WHERE pg_visible_in_snapshot(event.xid, $2::text::pg_snapshot)
+WHERE pg_visible_in_snapshot(event.xid, $2::text::pg_snapshot) AND ($3::text IS NULL OR event.tenant_id = $3)
 ORDER BY event.execution_id, event.version;
+
+-- name: look_ahead
+-- The transaction of the event that has $2 others before it among those whose transactions began after the snapshot $1
+-- (null: there are no more than $2), and the snapshot of now. Index: execution_events_xid.
+SELECT pg_current_snapshot()::text AS snapshot, (
+    SELECT e.xid FROM execution_events AS e WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot)
+    ORDER BY e.xid OFFSET $2::bigint LIMIT 1
+)::text::bigint AS bound;
+
+-- name: find_overtaken
+-- The latest transaction that wrote the predecessor of an event which an earlier transaction, up to $2, has written: a cut
+-- at $2 would tell the event before its predecessor. Null nearly always. Index: execution_events_xid, execution_events_pkey.
+SELECT max(predecessor.xid)::text::bigint AS xid
+FROM execution_events AS event
+CROSS JOIN LATERAL (
+    SELECT e.xid FROM execution_events AS e
+    WHERE e.execution_id = event.execution_id AND e.version = event.version - 1 LIMIT 1
+) AS predecessor
+WHERE event.xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND event.xid <= $2::text::xid8
+  AND predecessor.xid > $2::text::xid8;
 
 -- name: current_snapshot
 -- The position to read the log from next time.

@@ -241,11 +241,23 @@ async def check_log(full: asyncpg.Connection, database_url: str) -> None:
         assert before.split(":")[2] != "", "nothing is under way"
         await full.execute(SOME_MORE_EVENTS)
         head = await full.fetchval(statement("current_snapshot"))
-        plan = await plan_of(full, statement("read_log"), before, head)
+        plan = await plan_of(full, statement("read_log"), before, head, None)
+        await check_looking_ahead(full, before)
     await other.close()
     assert plan.nodes[0]["Actual Rows"] == SMALL_TENANT
     assert plan.scanned_tables == set()
     assert plan.indexes == {"execution_events_xid", "executions_pkey"}
+    assert plan.buffers < 200
+
+
+async def check_looking_ahead(full: asyncpg.Connection, before: str) -> None:
+    """How much is new is counted, and the cut of a bounded read checked, without reading what is not new."""
+    plan = await plan_of(full, statement("look_ahead"), before, SMALL_TENANT - 1)
+    assert plan.indexes == {"execution_events_xid"}
+    assert plan.buffers < 60
+    plan = await plan_of(full, statement("find_overtaken"), before, await full.fetchval("SELECT pg_current_xact_id()"))
+    assert plan.indexes == {"execution_events_xid", "execution_events_pkey"}
+    assert plan.scanned_tables == set()
     assert plan.buffers < 200
 
 

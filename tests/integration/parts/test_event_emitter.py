@@ -29,6 +29,7 @@ def logged(log: Log) -> list[LoggedEvent]:
         LoggedEvent(
             execution_id=execution.id,
             tenant_id=execution.tenant_id,
+            kind=execution.kind,
             agent_id=execution.agent_id,
             task_id=execution.task_id,
             event=event,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from events.bus import InProcessEventBus, Subscription
 from execution.domain.commands import Cancel
@@ -13,7 +14,8 @@ from execution.event_emitter import ExecutionEventEmitter
 from execution.lifecycle import kept_running
 from execution.relay import LogRelay
 from execution.repository.database import Database
-from execution.repository.event_log import EventLog, LoggedEvent, LogPosition
+from execution.repository.event_log import EventLog, LogBatch
+from execution.repository.log_position import LogPosition
 from execution.repository.repository import ExecutionRepository
 from execution.state_manager import ExecutionStateManager
 from tests.support.given import submission
@@ -32,9 +34,9 @@ class HeldLog(EventLog):
         self.let_go = asyncio.Event()
         self.let_go.set()
 
-    async def read(self, after: LogPosition) -> tuple[list[LoggedEvent], LogPosition]:
-        answer = await super().read(after)
-        if answer[0]:
+    async def read(self, after: LogPosition, upto: LogPosition | None = None, **options: Any) -> LogBatch:
+        answer = await super().read(after, upto, **options)
+        if answer.events:
             self.has_read.set()
             await self.let_go.wait()
         return answer
