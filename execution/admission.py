@@ -51,9 +51,17 @@ class Admission:
             return
         self._kinds.add(kind)
         self._submitted.set()
-        waited = self._waited.get(kind, 0.0)
-        if waited > self._longest_wait and time.monotonic() - self._looked_at < STALE_SECONDS:
-            raise OverloadedError(f"executions of kind {kind!r} have waited {waited:.1f} s for a worker")
+        self._check_wait(kind)
+
+    def check_any(self) -> None:
+        """Are executions of every kind taken in?
+
+        Raises:
+            OverloadedError: those of some kind are refused.
+        """
+        self._workers.db.lanes.check_room()
+        for kind in self._waited:
+            self._check_wait(kind)
 
     async def run(self) -> None:
         """Look at the queue while somebody submits, until cancelled."""
@@ -67,6 +75,11 @@ class Admission:
                 log.warning("admission.waiting_for_database", error=str(error))
             took = time.monotonic() - began
             await asyncio.sleep(max(LOOK_SECONDS, took / LOOKING_SHARE))
+
+    def _check_wait(self, kind: str) -> None:
+        waited, longest = self._waited.get(kind, 0.0), self._longest_wait
+        if longest is not None and waited > longest and time.monotonic() - self._looked_at < STALE_SECONDS:
+            raise OverloadedError(f"executions of kind {kind!r} have waited {waited:.1f} s for a worker")
 
     async def _look(self) -> None:
         kinds, self._kinds = self._kinds, set()

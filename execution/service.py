@@ -93,7 +93,7 @@ class ExecutionService(ExecutionReader):
         self.background_tasks = self._new_background_tasks()
         self.idempotency_keys = IdempotencyKeys(db, keep_hours=settings.idempotency_key_hours)
         self._workers = WorkerStore(db)
-        self._admission = Admission(self._workers, longest_wait=settings.longest_wait_seconds)
+        self.admission = Admission(self._workers, longest_wait=settings.longest_wait_seconds)
         self._watcher = LogWatcher(self.repository, poll_interval=settings.poll_interval_seconds)
         self.state_manager.listen(self._watcher.noted)
         self._end_watcher = EndWatcher(self.state_manager, poll_interval=settings.poll_interval_seconds)
@@ -107,7 +107,7 @@ class ExecutionService(ExecutionReader):
         """Start the background loops; the event bus is told only with `relay`."""
         await self._stack.enter_async_context(kept_running("watcher", self._watcher.run))
         await self._stack.enter_async_context(kept_running("end watcher", self._end_watcher.run))
-        await self._stack.enter_async_context(kept_running("admission", self._admission.run))
+        await self._stack.enter_async_context(kept_running("admission", self.admission.run))
         await self._stack.enter_async_context(kept_running("idempotency keys", self.idempotency_keys.run))
         if relay and isinstance(self.event_bus, InProcessEventBus):
             bus, db = self.event_bus, self.repository.db
@@ -158,13 +158,13 @@ class ExecutionService(ExecutionReader):
             DuplicateExecutionError: the given id exists, and not by this command.
             OverloadedError: more is submitted than can be done; the same submission may be repeated.
         """
-        self._admission.check(kind)  # before the submission is even looked at: a refusal must cost next to nothing
+        self.admission.check(kind)  # before the submission is even looked at: a refusal must cost next to nothing
         submission = Submission.checked(kind=kind, parameters={} if parameters is None else parameters, **fields)
         return await self.submit(submission, command_id=command_id)
 
     async def submit(self, submission: Submission, *, command_id: UUID | None = None) -> Execution:
         """Record a new execution; as `create_execution`."""
-        self._admission.check(submission.kind)
+        self.admission.check(submission.kind)
         await self._kinds.check(submission.kind, submission.parameters)
         if submission.id is None and command_id is not None:
             submission = submission.model_copy(update={"id": command_id})

@@ -228,15 +228,47 @@ class Settings(BaseSettings):
 
     rate_limit_burst: Count | None = None
     """Requests that one key may send at once after a pause. Unset: what it may send in one second."""
+
     idempotency_key_hours: Annotated[float, Field(gt=0, le=8_760, allow_inf_nan=False)] = 24.0
     """Time for which a request that carries an idempotency key is remembered with its answer. Default 24 h: longer than
     any client goes on sending one request again, and a day of answers is little to keep."""
+
+    request_limit_bytes: Annotated[int, Field(ge=1024)] | None = None
+    """Largest body of a request, in bytes. Unset: `inline_limit_bytes` and 32 KiB for what stands around the
+    document."""
+
+    batch_limit_bytes: Annotated[int, Field(ge=1024)] = 8_388_608
+    """Largest body of a request that submits many executions, in bytes. Default 8 MiB: a thousand of 8 KiB each."""
+
+    request_timeout_seconds: Seconds = 30.0
+    """Time a request has to arrive and to be answered, or a stream to begin; what `Prefer: wait` asks for comes on top.
+    Default 30 s: a write that waits for PostgreSQL to come back gives up earlier, and says more."""
+
+    requests_in_flight_limit: Count = 500
+    """Requests that one process answers at once; further ones are refused as overload, in a moment. Default 500: some
+    tenths of a second's worth, so that a client in the crowd is refused rather than kept waiting."""
+
+    requests_waiting_limit: Count = 5_000
+    """Requests with `Prefer: wait` that one process keeps waiting at once, beside those in flight. Default 5,000: each
+    costs some memory and nothing else."""
+
+    shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300, allow_inf_nan=False)] = 0.0
+    """Time between readiness turning false and the HTTP server accepting nothing more, for balancers that look at it.
+    Default 0: without a balancer it would only delay the stop."""
+
+    access_log: bool = True
+    """Write a line for each request. Default on."""
 
     log_level: LogLevel = "INFO"
     """Least severe log lines to write: DEBUG, INFO, WARNING, ERROR or CRITICAL. Default INFO."""
 
     log_format: Literal["console", "json"] = "console"
     """`console` for people, `json` for log collectors: one object per line. Default `console`."""
+
+    @property
+    def ordinary_request_limit_bytes(self) -> int:
+        """Largest body of a request that is no batch."""
+        return self.request_limit_bytes or self.inline_limit_bytes + 32_768
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:

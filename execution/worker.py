@@ -73,7 +73,7 @@ class Worker:
         self.ready = asyncio.Event()
         """Set once the worker is registered and claims."""
         self.heard_at = 0.0
-        """When a heartbeat of it last arrived, on the monotonic clock; 0 before the first one."""
+        """When the database last heard of it, on the monotonic clock."""
         self.claims = 0
         self.claimed = 0
         """Claims made, and the executions they brought."""
@@ -226,6 +226,7 @@ class Worker:
             concurrency=self._settings.worker_concurrency,
             timeout_seconds=self._settings.worker_timeout_seconds,
         )
+        self.heard_at = time.monotonic()
         log.info("worker.registered", worker_id=str(self.id), kinds=list(self._kinds))
 
     async def _keep_alive(self) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from execution.api.access_log import AccessLog
 from execution.api.door import Door
+from execution.api.limits import RequestLimits
 from execution.api.problems import add_problem_handlers
 from execution.api.rate_limit import RateLimits
-from execution.api.routes import executions
+from execution.api.routes import executions, operations
 from execution.keys import KeyRing
+from execution.metrics import ServiceMetrics
+from execution.readiness import Readiness
 from execution.service import ExecutionService
 
-ROUTERS = (executions.router,)
+ROUTERS = (executions.router, operations.router)
 
 
 def create_app(service: ExecutionService, *, keys: KeyRing | None = None) -> FastAPI:
@@ -22,12 +26,18 @@ def create_app(service: ExecutionService, *, keys: KeyRing | None = None) -> Fas
     """
     # Its pages of documentation would load scripts from elsewhere; /openapi.json is the contract.
     app = FastAPI(title="Execution service", docs_url=None, redoc_url=None)
-    app.state.door = Door(
+    door = Door(
         service=service,
         keys=keys or KeyRing(service.repository.db, service.settings),
         rates=RateLimits(service.settings),
+        metrics=ServiceMetrics(service),
+        readiness=Readiness(service),
     )
+    app.state.door = door
     add_problem_handlers(app)
+    # The one added last is met first.
+    app.add_middleware(RequestLimits, settings=door.settings, tally=door.metrics.requests)
+    app.add_middleware(AccessLog, tally=door.metrics.requests, writes_lines=door.settings.access_log)
     for router in ROUTERS:
         app.include_router(router)
     return app

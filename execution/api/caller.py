@@ -12,6 +12,7 @@ from fastapi.security import HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from execution.api.door import door_of
+from execution.api.limits import check_body
 from execution.errors import ApiKeyMissingError, InsufficientScopeError
 from execution.keys import is_loopback
 from execution.principal import Principal, Scope
@@ -34,6 +35,7 @@ class GuardedRoute(APIRoute):
 
         async def guard(request: Request) -> Response:
             await admit(request)
+            await check_body(request)
             return await handle(request)
 
         return guard

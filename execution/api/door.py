@@ -9,8 +9,11 @@ from fastapi import Depends, Request
 
 from execution.api.rate_limit import RateLimits
 from execution.keys import KeyRing
+from execution.metrics import ServiceMetrics
+from execution.readiness import Readiness
 from execution.service import ExecutionService
 from execution.settings import Settings
+from execution.worker import Worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,13 @@ class Door:
     service: ExecutionService
     keys: KeyRing
     rates: RateLimits
+    metrics: ServiceMetrics
+    readiness: Readiness
+
+    def look_after(self, worker: Worker) -> None:
+        """A worker runs in this process: metrics and readiness tell of it."""
+        self.metrics.worker = worker
+        self.readiness.watch_worker(worker)
 
     @property
     def settings(self) -> Settings:

@@ -42,6 +42,57 @@ class InvalidFieldsError(InvalidRequestError):
         super().__init__(f"The request has {len(self.errors)} invalid field(s): {said}.")
 
 
+class RequestTooLargeError(InvalidRequestError):
+    """The body has more bytes than this route takes (`EXECUTION_REQUEST_LIMIT_BYTES`)."""
+
+    code = "request_too_large"
+    status = 413
+    facts = ("limit",)
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            f"The body has more than {limit:,} bytes. "
+            "Send less at once, or keep the content elsewhere and pass its location."
+        )
+
+
+class DocumentTooComplexError(InvalidRequestError):
+    """The body is nested too deeply, or has too many or too long parts."""
+
+    code = "document_too_complex"
+    facts = ("what", "count", "limit")
+
+    def __init__(self, what: str, count: int, limit: int) -> None:
+        self.what, self.count, self.limit = what, count, limit
+        super().__init__(f"The body has {count:,} {what}; at most {limit:,} are taken. Send a plainer document.")
+
+
+class RequestIncompleteError(ExecutionServiceError):
+    """The body did not arrive within the time a request is given; nothing was done."""
+
+    code = "request_incomplete"
+    status = 408
+    retriable = True
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The body had not arrived after {seconds:g} s. Send the request again.")
+
+
+class RequestTimeoutError(ExecutionServiceError):
+    """The answer was not ready in time; what the request asked for may have been done, or may still be."""
+
+    code = "request_timeout"
+    status = 503
+    retriable = True
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"There was no answer after {seconds:g} s. What was asked for may have been done: "
+            "send it again under the same Idempotency-Key, or read before repeating."
+        )
+
+
 class RouteNotFoundError(ExecutionServiceError):
     """Nothing is served under that path."""
 

@@ -65,6 +65,7 @@ def problem(error: ExecutionServiceError, request: Request, headers: Mapping[str
         "instance": request.url.path,
         "code": error.code,
         "retriable": error.retriable,
+        "request_id": request.scope.get("state", {}).get("request_id"),
     } | {name: getattr(error, name) for name in error.facts}
     return Response(orjson.dumps(document), error.status, _headers(error) | dict(headers or {}), MEDIA_TYPE)
 
@@ -132,6 +133,6 @@ async def _of_framework(request: Request, error: Exception) -> Response:
     return problem(ours, request, error.headers)
 
 
-async def _of_defect(request: Request, error: Exception) -> Response:
-    log.error("http.defect", path=request.url.path, exc_info=error)
+async def _of_defect(request: Request, _error: Exception) -> Response:
+    # Only without `AccessLog`, which logs every defect and answers it.
     return problem(ExecutionServiceError(), request)

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from execution.api.door import Door
 from execution.errors import SettingsError
+from execution.lifecycle import kept_running
 
 STOP_SECONDS = 5
 """What requests get to end once the server is told to stop."""
@@ -24,6 +26,7 @@ class HttpServer:
     """One app on one socket."""
 
     def __init__(self, app: FastAPI, listening: socket.socket) -> None:
+        self._door: Door = app.state.door
         self.url = _url_of(listening)
         self.ready = asyncio.Event()
         """Set once connections are served."""
@@ -32,15 +35,20 @@ class HttpServer:
 
     async def run(self) -> None:
         """Serve until `stop()` is called, then let requests end, and cancel what has not ended in time."""
-        await self._server.serve([self._listening])
+        async with kept_running("metrics", self._door.metrics.run):
+            await self._server.serve([self._listening])
 
     def stop(self) -> None:
-        """Accept nothing more and end; `run()` returns when that is done."""
-        self._server.should_exit = True
+        """Be ready no more and, after the shutdown delay, accept nothing more; `run()` returns when all has ended."""
+        self._door.readiness.drain()
+        asyncio.get_running_loop().call_later(self._door.settings.shutdown_delay_seconds, self._stop_accepting)
 
     def hurry(self) -> None:
         """Do not wait for requests to end."""
         self._server.should_exit = self._server.force_exit = True
+
+    def _stop_accepting(self) -> None:
+        self._server.should_exit = True
 
 
 class _Uvicorn(uvicorn.Server):

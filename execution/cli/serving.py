@@ -52,8 +52,11 @@ async def _serve(settings: Settings, signals: StopSignals, *, worker: bool, rela
         ):
             if not await keys.check_exposure():
                 hint(_NO_KEY, as_json=as_json)
-            server = HttpServer(create_app(service, keys=keys), listening)
+            app = create_app(service, keys=keys)
+            server = HttpServer(app, listening)
             own_worker = service.create_worker() if worker else None
+            if own_worker is not None:
+                app.state.door.look_after(own_worker)
             parts: list[_Part] = [server, own_worker] if own_worker else [server]
             signals.ask(lambda: _stop(parts), lambda: _hurry(server, service))
             announcing = asyncio.create_task(

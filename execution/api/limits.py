@@ -1,0 +1,195 @@
+"""What one request may take: a place among those in flight, some time, and a body of bounded size and shape.
+
+The bytes of a body are counted as they arrive, whatever its headers promise. What it is made of is looked at after the
+caller is known and before anything parses it (`check_body`, which `GuardedRoute` calls).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import structlog
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from execution.api.document_bounds import DocumentBounds
+from execution.api.errors import (
+    RequestIncompleteError,
+    RequestTimeoutError,
+    RequestTooLargeError,
+    UnsupportedMediaTypeError,
+)
+from execution.api.problems import problem
+from execution.errors import ExecutionServiceError, OverloadedError
+from execution.request_tally import RequestTally
+from execution.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+BATCH_PATH = "/v1/executions/batch"
+ALWAYS_ANSWERED = frozenset({"/health/live", "/health/ready", "/metrics"})
+"""What tells of an overload must be answered in one."""
+MOST_PATIENCE = 60
+"""Most seconds that `Prefer: wait` may ask for."""
+
+_BOUNDS = DocumentBounds()
+_BATCH_BOUNDS = DocumentBounds(keys=100_000, values=250_000)
+_WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
+_JSON = re.compile(r"application/json\s*(;\s*charset\s*=\s*\"?utf-?8\"?\s*)?", re.IGNORECASE)
+
+
+async def check_body(request: Request) -> None:
+    """Read the body, if there is one, and refuse what is not JSON of a bounded shape; it stays in the request.
+
+    Raises:
+        UnsupportedMediaTypeError, RequestTooLargeError, DocumentTooComplexError: see there.
+    """
+    headers = request.headers
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        return
+    media_type, coding = headers.get("content-type", ""), headers.get("content-encoding", "identity")
+    if not _JSON.fullmatch(media_type.strip()) or coding.lower() != "identity":
+        raise UnsupportedMediaTypeError(media_type if coding == "identity" else f"{media_type} ({coding})")
+    bounds = _BATCH_BOUNDS if request.url.path == BATCH_PATH else _BOUNDS
+    bounds.check(await request.body())
+
+
+class RequestLimits:
+    """ASGI middleware: refuses what there is no room for, and ends what takes too long."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings, tally: RequestTally) -> None:
+        self._app = app
+        self._settings = settings
+        self._tally = tally
+        self._in_flight = _Room(settings.requests_in_flight_limit)
+        self._waiting = _Room(settings.requests_waiting_limit)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer within the limits."""
+        if scope["type"] != "http" or scope["path"] in ALWAYS_ANSWERED:
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        patience = preferred_wait(headers.get(b"prefer", b""))
+        room = self._waiting if patience else self._in_flight
+        if not room.enter():
+            self._tally.overloaded += 1
+            refusal = OverloadedError(f"{room.taken:,} requests are being answered already")
+            await _answer(refusal, scope, receive, send)
+            return
+        seconds = self._settings.request_timeout_seconds + patience
+        exchange = _Exchange(receive, send, room.leave, limit=self._body_limit(scope["path"]))
+        exchange.announced = _whole_number(headers.get(b"content-length"))
+        try:
+            await self._within(seconds, exchange, scope)
+        finally:
+            exchange.leave_room()
+
+    async def _within(self, seconds: float, exchange: _Exchange, scope: Scope) -> None:
+        try:
+            async with asyncio.timeout(seconds) as exchange.deadline:
+                await self._app(scope, exchange.receive, exchange.send)
+        except ClientDisconnect:
+            log.debug("http.client_gone")
+        except TimeoutError:
+            if exchange.deadline is None or not exchange.deadline.expired():
+                raise
+            if not exchange.has_begun:
+                await _answer(exchange.too_late(seconds), scope, exchange.receive, exchange.send)
+
+    def _body_limit(self, path: str) -> int:
+        if path == BATCH_PATH:
+            return self._settings.batch_limit_bytes
+        return self._settings.ordinary_request_limit_bytes
+
+
+@dataclass
+class _Room:
+    """So many places."""
+
+    places: int
+    taken: int = 0
+
+    def enter(self) -> bool:
+        """Take a place; False if there is none."""
+        if self.taken >= self.places:
+            return False
+        self.taken += 1
+        return True
+
+    def leave(self) -> None:
+        self.taken -= 1
+
+
+class _Exchange:
+    """One request and its answer, as they pass by."""
+
+    def __init__(self, receive: Receive, send: Send, leave: Callable[[], None], *, limit: int) -> None:
+        self._receive = receive
+        self._send = send
+        self._leave: Callable[[], None] | None = leave
+        self._limit = limit
+        self._received = 0
+        self._awaits_body = False
+        self.announced = 0
+        self.has_begun = False
+        self.deadline: asyncio.Timeout | None = None
+
+    async def receive(self) -> Message:
+        """The next part of the body, unless there are too many bytes of it."""
+        if self.announced > self._limit:
+            raise RequestTooLargeError(self._limit)
+        self._awaits_body = True
+        message = await self._receive()
+        self._awaits_body = bool(message.get("more_body", False))
+        self._received += len(message.get("body", b""))
+        if self._received > self._limit:
+            raise RequestTooLargeError(self._limit)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """A part of the answer. A stream that has begun needs neither its place nor a limit of time any more."""
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            if is_stream(message) and self.deadline is not None:
+                self.deadline.reschedule(None)
+                self.leave_room()
+        await self._send(message)
+
+    def leave_room(self) -> None:
+        """Give the place back; a second time does nothing."""
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
+    def too_late(self, seconds: float) -> ExecutionServiceError:
+        """Whose fault it is."""
+        return RequestIncompleteError(seconds) if self._awaits_body else RequestTimeoutError(seconds)
+
+
+def preferred_wait(prefer: bytes) -> int:
+    """The seconds that a `Prefer` header asks to be kept waiting for; 0 if it does not."""
+    found = _WAIT.search(prefer) if prefer else None
+    return min(int(found[1]), MOST_PATIENCE) if found else 0
+
+
+def is_stream(start: Message) -> bool:
+    """Does this answer begin an event stream?"""
+    return any(
+        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in start.get("headers", ())
+    )
+
+
+def _whole_number(text: bytes | None) -> int:
+    return int(text) if text and text.isdigit() else 0
+
+
+async def _answer(error: ExecutionServiceError, scope: Scope, receive: Receive, send: Send) -> None:
+    headers = {"Connection": "close"} if error.status == HTTPStatus.REQUEST_TIMEOUT else None
+    await problem(error, Request(scope), headers)(scope, receive, send)
