@@ -23,7 +23,8 @@ from typing import TypeAlias
 
 import structlog
 
-from execution.errors import DatabaseError, IdempotencyKeyInProgressError, IdempotencyKeyReusedError
+from execution.access_errors import IdempotencyKeyInProgressError, IdempotencyKeyReusedError
+from execution.errors import DatabaseError
 from execution.repository.database import Database
 from execution.repository.idempotency_keys import Answer, IdempotencyKeyStore, KeyFacts, Reservation
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Self
 
-from execution.errors import InvalidApiKeyError
+from execution.access_errors import InvalidApiKeyError
 
 PATTERN = r"exk_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}"
 """Of a whole key, for secret scanners."""

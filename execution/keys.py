@@ -15,14 +15,8 @@ from uuid import UUID
 
 import structlog
 
-from execution.errors import (
-    ApiKeyMissingError,
-    ApiKeyNotFoundError,
-    DatabaseError,
-    InvalidApiKeyError,
-    InvalidDocumentError,
-    SettingsError,
-)
+from execution.access_errors import ApiKeyMissingError, ApiKeyNotFoundError, InvalidApiKeyError
+from execution.errors import DatabaseError, InvalidDocumentError, SettingsError
 from execution.ids import new_id
 from execution.key_token import KeyToken, digest_of, prefix_of
 from execution.lifecycle import kept_running

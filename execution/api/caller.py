@@ -11,9 +11,9 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
+from execution.access_errors import ApiKeyMissingError, InsufficientScopeError
 from execution.api.door import door_of
 from execution.api.limits import check_body
-from execution.errors import ApiKeyMissingError, InsufficientScopeError
 from execution.keys import is_loopback
 from execution.principal import Principal, Scope
 from execution.service import ExecutionService

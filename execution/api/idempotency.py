@@ -24,15 +24,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from execution.access_errors import IdempotencyKeyInProgressError, InvalidIdempotencyKeyError
 from execution.api.caller import GuardedRoute, Handler, principal_of
 from execution.api.door import door_of
 from execution.api.problems import problem
-from execution.errors import (
-    DatabaseError,
-    ExecutionServiceError,
-    IdempotencyKeyInProgressError,
-    InvalidIdempotencyKeyError,
-)
+from execution.errors import DatabaseError, ExecutionServiceError
 from execution.idempotency import HOLD_SECONDS, SOON_SECONDS, IdempotencyKeys
 from execution.repository.idempotency_keys import Answer, Reservation
 from execution.shielded import to_its_end

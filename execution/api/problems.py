@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from execution.access_errors import InsufficientScopeError, InvalidApiKeyError, UnauthenticatedError
 from execution.api.errors import (
     InvalidFieldsError,
     MalformedRequestError,
@@ -20,12 +21,7 @@ from execution.api.errors import (
     RouteNotFoundError,
 )
 from execution.domain.execution import JsonObject
-from execution.errors import (
-    ExecutionServiceError,
-    InsufficientScopeError,
-    InvalidApiKeyError,
-    UnauthenticatedError,
-)
+from execution.errors import ExecutionServiceError
 
 log = structlog.get_logger(__name__)
 

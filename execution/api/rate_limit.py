@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from execution.errors import RateLimitedError, UnauthenticatedError
+from execution.access_errors import RateLimitedError, UnauthenticatedError
 from execution.principal import Principal
 from execution.settings import Settings
 

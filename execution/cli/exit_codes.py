@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from execution.access_errors import ApiKeyNotFoundError
 from execution.domain.state import ExecutionState
 from execution.errors import (
     AgentNotFoundError,
-    ApiKeyNotFoundError,
     ConflictError,
     DatabaseError,
     EmbeddedPostgresError,

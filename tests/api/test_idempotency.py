@@ -15,7 +15,8 @@ from execution.api.app import create_app
 from execution.api.server import HttpServer
 from execution.domain.execution import Execution
 from execution.ids import new_id
-from execution.principal import Principal, Scope
+from execution.keys import KeyRing
+from execution.principal import Scope
 from execution.service import ExecutionService
 from execution.wiring import open_service
 from tests.support.http_server import served, server_process
@@ -34,14 +35,6 @@ async def elsewhere(database_url: str) -> AsyncIterator[HttpServer]:
     """A second server on the same database, with connections of its own."""
     async with open_service(short_settings(database_url)) as service, served(create_app(service)) as server:
         yield server
-
-
-class TokenIsTenant:
-    """Keys whose text is the tenant they are of."""
-
-    async def authenticate(self, token: str | None) -> Principal:
-        assert token is not None
-        return Principal(tenant_id=token, scopes=frozenset(Scope))
 
 
 def new_key() -> dict[str, str]:
@@ -190,11 +183,15 @@ class TestAnotherRequest:
         assert len(await executions(service)) == 1
 
     async def test_of_another_tenant_has_keys_of_its_own(self, service: ExecutionService) -> None:
-        app, key = create_app(service, keys=TokenIsTenant()), new_key()
+        key_ring, key = KeyRing(service.repository.db, service.settings), new_key()
+        tokens = {
+            tenant: (await key_ring.create(tenant, tenant_id=tenant, scopes=Scope)).token for tenant in ("one", "other")
+        }
+        app = create_app(service, keys=key_ring)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://service") as client:
 
             async def send(tenant: str, priority: int) -> httpx.Response:
-                headers = key | {"authorization": f"Bearer {tenant}"}
+                headers = key | {"authorization": f"Bearer {tokens[tenant]}"}
                 return await client.post(PATH, json=NOOP | {"priority": priority}, headers=headers)
 
             one, other = await send("one", 1), await send("other", 2)

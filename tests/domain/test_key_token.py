@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from execution.errors import InvalidApiKeyError
+from execution.access_errors import InvalidApiKeyError
 from execution.key_token import PATTERN, KeyToken, prefix_of
 
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
+from execution.access_errors import IdempotencyKeyInProgressError, IdempotencyKeyReusedError
 from execution.domain.execution import Execution
-from execution.errors import IdempotencyKeyInProgressError, IdempotencyKeyReusedError
 from execution.idempotency import IdempotencyKeys
 from execution.ids import new_id
 from execution.repository.database import Database

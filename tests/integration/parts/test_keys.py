@@ -10,13 +10,8 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from execution.errors import (
-    ApiKeyMissingError,
-    ApiKeyNotFoundError,
-    InvalidApiKeyError,
-    InvalidDocumentError,
-    SettingsError,
-)
+from execution.access_errors import ApiKeyMissingError, ApiKeyNotFoundError, InvalidApiKeyError
+from execution.errors import InvalidDocumentError, SettingsError
 from execution.key_token import KeyToken
 from execution.keys import KeyRing, NewKey, is_loopback
 from execution.principal import Principal, Scope
