@@ -43,6 +43,10 @@ FILL = f"""
     FROM generate_series(1, {FINISHED}) AS n CROSS JOIN generate_series(1, 5) AS version;
     INSERT INTO workers (id, kinds, host, pid, concurrency, timeout_seconds)
     VALUES ('{WORKER}', '{{noop}}', 'here', 1, 1, 60);
+    INSERT INTO idempotency_keys (tenant_id, key, fingerprint, command_id, lock_token, locked_until, created_at)
+    SELECT 'default', 'key ' || n, sha256('this'), to_hex_uuid(n), to_hex_uuid(n), now(),
+        now() - make_interval(mins => {FINISHED} - n)
+    FROM generate_series(1, {FINISHED}) AS n;
     ANALYZE
 """
 CLAIMED = 10_000
@@ -150,6 +154,7 @@ async def test_the_plans_of_full_tables(full: asyncpg.Connection, database_url: 
     await check_history(full)
     await check_deadlines(full)
     await check_reads(full)
+    await check_idempotency_keys(full)
     await check_log(full, database_url)
     async with Database(database_url, notify=False) as database:
         await check_lists(database)
@@ -229,6 +234,24 @@ async def check_reads(full: asyncpg.Connection) -> None:
         assert index in plan.indexes, name
         assert plan.scanned_tables <= {"workers"}, name
         assert plan.buffers < 60, name
+
+
+async def check_idempotency_keys(full: asyncpg.Connection) -> None:
+    fingerprint = await full.fetchval("SELECT array_agg(sha256('this'))::text FROM generate_series(1, 2)")
+    tenants, names, ids = "{default,default}", "{key 7,new}", f"{{{A_FINISHED_ONE},{A_FINISHED_ONE}}}"
+    one = ("default", "key 7", A_FINISHED_ONE)
+    for name, arguments in (
+        ("reserve_idempotency_keys", (tenants, names, fingerprint, ids, ids, "{30,30}", 86_400)),
+        ("read_idempotency_key", ("default", "key 7", 86_400)),
+        ("answer_idempotency_keys", (tenants, names, ids, "{200,200}", '{"{}","{}"}', "{a,b}")),
+        ("release_idempotency_key", one),
+        ("forget_idempotency_key", one),
+        ("purge_idempotency_keys", (86_400, 10)),
+    ):
+        plan = await plan_of(full, statement(name), *arguments)
+        assert plan.scanned_tables == set(), name
+        assert not plan.has_sort, name
+        assert plan.buffers < 120, f"{name}: {plan.buffers}"
 
 
 async def check_log(full: asyncpg.Connection, database_url: str) -> None:
