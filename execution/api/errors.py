@@ -3,11 +3,16 @@
 ExecutionServiceError
 ├── InvalidRequestError
 │   ├── MalformedRequestError           not readable as what it claims to be
-│   └── InvalidFieldsError              readable, but fields are missing, unknown or wrong
+│   ├── InvalidFieldsError              readable, but fields are missing, unknown or wrong
+│   ├── HeadTooLargeError               address and headers
+│   ├── RequestTooLargeError            body
+│   └── DocumentTooComplexError         too deep, or of too many or too long parts
 ├── RouteNotFoundError
 ├── MethodNotAllowedError
 ├── PreconditionFailedError             If-Match names another version
 ├── PreconditionRequiredError
+├── RequestIncompleteError              the body did not arrive in time
+├── RequestTimeoutError                 the answer was not ready in time
 └── UnsupportedMediaTypeError
 """
 
@@ -66,6 +71,18 @@ class DocumentTooComplexError(InvalidRequestError):
     def __init__(self, what: str, count: int, limit: int) -> None:
         self.what, self.count, self.limit = what, count, limit
         super().__init__(f"The body has {count:,} {what}; at most {limit:,} are taken. Send a plainer document.")
+
+
+class HeadTooLargeError(InvalidRequestError):
+    """The address and the headers of a request have too many bytes; the connection ends with this answer."""
+
+    code = "head_too_large"
+    status = 431
+    facts = ("limit",)
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"The address and headers of the request have more than {limit:,} bytes. Send fewer or less.")
 
 
 class RequestIncompleteError(ExecutionServiceError):

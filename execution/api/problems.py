@@ -53,17 +53,21 @@ def problem_title(code: str) -> str:
 
 def problem(error: ExecutionServiceError, request: Request, headers: Mapping[str, str] | None = None) -> Response:
     """The answer to a request that ended in an error."""
-    document: JsonObject = {
+    request_id = request.scope.get("state", {}).get("request_id")
+    document = problem_document(error) | {"instance": request.url.path, "request_id": request_id}
+    return Response(orjson.dumps(document), error.status, _headers(error) | dict(headers or {}), MEDIA_TYPE)
+
+
+def problem_document(error: ExecutionServiceError) -> JsonObject:
+    """What an error says of itself, whatever the request was."""
+    return {
         "type": problem_type(error.code),
         "title": problem_title(error.code),
         "status": error.status,
         "detail": _detail(error),
-        "instance": request.url.path,
         "code": error.code,
         "retriable": error.retriable,
-        "request_id": request.scope.get("state", {}).get("request_id"),
     } | {name: getattr(error, name) for name in error.facts}
-    return Response(orjson.dumps(document), error.status, _headers(error) | dict(headers or {}), MEDIA_TYPE)
 
 
 def _detail(error: ExecutionServiceError) -> str:
