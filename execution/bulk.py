@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
-from execution.domain.commands import Cancel
+from execution.domain.commands import Cancel, Create
 from execution.domain.execution import Execution
 from execution.errors import ExecutionNotFoundError, ExecutionServiceError, InvalidDocumentError
 from execution.ids import derived_id
@@ -22,7 +23,7 @@ MAX_SUBMISSIONS = 1000
 """Submissions in one call at most."""
 
 SUBMITTED_IN_A_ROW = 50
-"""Submissions prepared before this process's other tasks have a turn; each takes some 50 µs."""
+"""Submissions prepared before this process's other tasks have a turn; each takes some 20 µs."""
 
 CANCELLED_AT_ONCE = 200
 """Cancellations under way at a time: one read and, while nobody else writes, one commit for all of them."""
@@ -31,10 +32,10 @@ Answer: TypeAlias = Execution | ExecutionServiceError
 """The execution after the command, or why there is none."""
 
 
-class Submit(Protocol):
-    """How one submission is recorded."""
+class ToCommand(Protocol):
+    """How a submission becomes the command that records it, or is refused."""
 
-    def __call__(self, submission: Submission, *, command_id: UUID | None = None) -> Awaitable[Execution]: ...
+    def __call__(self, submission: Submission, command_id: UUID | None, /) -> Awaitable[Create]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,9 @@ class BulkCommands:
     async def create(
         self,
         submissions: Sequence[Submission | Mapping[str, Any]],
-        submit: Submit,
+        to_command: ToCommand,
         *,
+        actor: str | None = None,
         command_id: UUID | None = None,
     ) -> list[Answer]:
         """Record each submission; the answers are in their order. One that fails does not touch the others.
@@ -72,14 +74,36 @@ class BulkCommands:
         if len(submissions) > MAX_SUBMISSIONS:
             problem = f"it has {len(submissions):,} submissions, and at most {MAX_SUBMISSIONS:,} are taken at once"
             raise InvalidDocumentError("The batch", problem)
-        tasks: list[asyncio.Task[Answer]] = []
-        async with asyncio.TaskGroup() as group:
+        now = self._repository.db.clock.now()  # the same for all of them, which makes them cheaper to write
+        begun: list[Coroutine[Any, Any, Execution]] = []
+        try:
             for index, submission in enumerate(submissions):
                 item_id = derived_id(command_id, index) if command_id else None
-                tasks.append(group.create_task(_answer(_submitted(submission, submit, item_id))))
+                begun.append(await self._begin(submission, to_command, now, actor, item_id))
                 if index % SUBMITTED_IN_A_ROW == SUBMITTED_IN_A_ROW - 1:
                     await asyncio.sleep(0)
-        return [task.result() for task in tasks]
+            return [await _answer(one) for one in begun]
+        finally:
+            for one in begun:
+                one.close()  # of a caller that was cancelled; what is queued is on its way
+
+    async def _begin(
+        self,
+        submission: Submission | Mapping[str, Any],
+        to_command: ToCommand,
+        now: datetime,
+        actor: str | None,
+        command_id: UUID | None,
+    ) -> Coroutine[Any, Any, Execution]:
+        """Queue one to be written; what is returned ends when it is, or with why it is not."""
+        try:
+            if not isinstance(submission, Submission):
+                submission = Submission.checked(**submission)
+            command = await to_command(submission, command_id)
+            written = self._state_manager.begin_creation(command, now=now, actor=actor, command_id=command_id)
+        except ExecutionServiceError as error:
+            return _failed(error)
+        return self._state_manager.created(command, written, command_id)
 
     async def cancel(
         self, tenant_id: str, filters: Mapping[str, Any], command: Cancel, *, limit: int, actor: str | None = None
@@ -109,10 +133,8 @@ class BulkCommands:
         return await self._state_manager.apply_to(execution, command, actor=actor)
 
 
-async def _submitted(submission: Submission | Mapping[str, Any], submit: Submit, command_id: UUID | None) -> Execution:
-    if not isinstance(submission, Submission):
-        submission = Submission.checked(**submission)
-    return await submit(submission, command_id=command_id)
+async def _failed(error: ExecutionServiceError) -> Execution:
+    raise error
 
 
 async def _answer(work: Awaitable[Execution]) -> Answer:

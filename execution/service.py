@@ -15,7 +15,7 @@ from execution.admission import Admission
 from execution.background_manager import BackgroundTaskManager
 from execution.bulk import BulkCancellation, BulkCommands
 from execution.command_options import CommandOptions
-from execution.domain.commands import Cancel, Command, Finish, Pause, Resume, Retry, Start
+from execution.domain.commands import Cancel, Command, Create, Finish, Pause, Resume, Retry, Start
 from execution.domain.documents import to_document
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.history import HistoryItem
@@ -164,16 +164,7 @@ class ExecutionService(ExecutionReader):
 
     async def submit(self, submission: Submission, *, command_id: UUID | None = None) -> Execution:
         """Record a new execution; as `create_execution`."""
-        self.admission.check(submission.kind)
-        await self._kinds.check(submission.kind, submission.parameters)
-        if submission.id is None and command_id is not None:
-            submission = submission.model_copy(update={"id": command_id})
-        command = submission.to_command(
-            self._tenant_id,
-            document_limit=self.settings.inline_limit_bytes,
-            schedule_to_start=self.settings.default_schedule_to_start_seconds,
-            start_to_close=self.settings.default_start_to_close_seconds,
-        )
+        command = await self._to_command(submission, command_id)
         return await self.state_manager.create(command, actor=self._actor, command_id=command_id)
 
     async def create_executions(
@@ -185,7 +176,7 @@ class ExecutionService(ExecutionReader):
         Raises:
             InvalidDocumentError: more than 1,000.
         """
-        return await self._bulk.create(submissions, self.submit, command_id=command_id)
+        return await self._bulk.create(submissions, self._to_command, actor=self._actor, command_id=command_id)
 
     # Following
 
@@ -337,6 +328,18 @@ class ExecutionService(ExecutionReader):
         """What runs the tasks of one worker: it is closed for good when that worker stops."""
         limits = self.settings
         return BackgroundTaskManager(max_tasks=limits.worker_concurrency, memory_limit_mib=limits.memory_limit_mib)
+
+    async def _to_command(self, submission: Submission, command_id: UUID | None) -> Create:
+        """The command that records a submission, checked against what this service takes."""
+        self.admission.check(submission.kind)
+        await self._kinds.check(submission.kind, submission.parameters)
+        return submission.to_command(
+            self._tenant_id,
+            new_id=command_id,
+            document_limit=self.settings.inline_limit_bytes,
+            schedule_to_start=self.settings.default_schedule_to_start_seconds,
+            start_to_close=self.settings.default_start_to_close_seconds,
+        )
 
     async def _command(self, execution_id: UUID, command: Command, options: CommandOptions) -> Execution:
         return await self.state_manager.apply(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from uuid import UUID
 
 from execution.domain.commands import ChangeState, Command, Create
@@ -73,9 +74,24 @@ class ExecutionStateManager:
             DuplicateExecutionError: its id exists, and it was not this command that created it.
             DatabaseError: nothing was recorded (or, for OutcomeUnknownError, nobody knows).
         """
-        events = decide(None, command, self._clock.now(), actor)
+        return await self.created(command, self.begin_creation(command, actor=actor, command_id=command_id), command_id)
+
+    def begin_creation(
+        self,
+        command: Create,
+        *,
+        now: datetime | None = None,
+        actor: str | None = None,
+        command_id: UUID | None = None,
+    ) -> Awaitable[Execution]:
+        """The first half of `create`, for many at a time: what is queued to be written when this returns."""
+        events = decide(None, command, now or self._clock.now(), actor)
+        return self.repository.append(None, events, fold(events), command_id=command_id)
+
+    async def created(self, command: Create, written: Awaitable[Execution], command_id: UUID | None) -> Execution:
+        """The second half of `create`, with its errors."""
         try:
-            execution = await self.repository.append(None, events, fold(events), command_id=command_id)
+            execution = await written
         except DuplicateExecutionError:
             first = await self._first_outcome(command.id, command_id, from_version=1)
             if first is None or first.tenant_id != command.tenant_id:

@@ -9,13 +9,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from execution import ids
 from execution.domain.commands import Create
 from execution.domain.documents import problems_of, to_document
 from execution.domain.execution import JsonObject
 from execution.domain.retry import RetryPolicy
 from execution.domain.text import storable
 from execution.errors import InvalidDocumentError
-from execution.ids import new_id
 
 _KIND = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
 _TRACEPARENT = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
@@ -90,18 +90,19 @@ class Submission(BaseModel):
         self,
         tenant_id: str,
         *,
+        new_id: UUID | None = None,
         document_limit: int,
         schedule_to_start: float | None = None,
         start_to_close: float | None = None,
     ) -> Create:
-        """The command that records it; the limits are what holds where the client named none.
+        """The command that records it; `new_id` and the limits are what holds where the client named none.
 
         Raises:
             InvalidDocumentError, DocumentTooLargeError: of the parameters.
         """
         parameters: JsonObject = to_document(self.parameters, "parameters", document_limit)
         return Create(
-            id=self.id or new_id(),
+            id=self.id or new_id or ids.new_id(),
             tenant_id=tenant_id,
             kind=self.kind,
             parameters=parameters,
