@@ -28,9 +28,8 @@ class Run:
         self.invoking = False
         self.stop_handler: Callable[[], None] | None = None
         """How the running handler is told to stop: a task is cancelled, a child process is signalled, a thread asks."""
-        self._resumed = asyncio.Event()
-        """Unset while it is paused at a pause point."""
-        self._resumed.set()
+        self._resumed: asyncio.Event | None = None
+        """Only while it is paused at a pause point: what ends the wait there."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -81,7 +80,7 @@ class Run:
         elif current.state is ExecutionState.CANCELLING and not self.cancel_requested:
             self.cancel()
         elif current.state is ExecutionState.RUNNING:
-            self._resumed.set()
+            self._go_on()
 
     async def pause_point(self) -> None:
         """If a pause was requested, record that it happened, and wait until somebody resumes."""
@@ -90,14 +89,15 @@ class Run:
         after = await self.lease.apply(ReachPausePoint())
         if after.state is ExecutionState.PAUSED:
             # Not earlier: a review that read RUNNING just before this was written would take it for the resume.
-            self._resumed.clear()
+            self._resumed = asyncio.Event()
             self._unlimit_time()  # the limit counts running time; it starts anew with the resume
             await self.resumed()
             self._limit_time()
 
     async def resumed(self) -> None:
         """Wait until it is no longer paused: resumed, or asked to stop."""
-        await self._resumed.wait()
+        if self._resumed is not None:
+            await self._resumed.wait()
 
     def _limit_time(self) -> None:
         seconds = self.lease.seconds_left()
@@ -109,8 +109,13 @@ class Run:
             self._timer.cancel()
             self._timer = None
 
+    def _go_on(self) -> None:
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+
     def _stop(self) -> None:
-        self._resumed.set()
+        self._go_on()
         if self.invoking and self.stop_handler is not None:
             self.stop_handler()
 

@@ -6,13 +6,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from random import random
 from typing import Any
 from uuid import UUID
 
 import structlog
+from msgspec import Struct
 
 from events.commands import CommandBus, CommandBusError
 from execution.domain.commands import Finish, Release, ReportProgress
@@ -224,12 +224,11 @@ class ExecutionTaskRunner:
             )
 
 
-@dataclass
-class _Ending:
+class _Ending(Struct):
     """What is to be recorded of a run's end."""
 
     finish: Finish
-    unwritten: list[ReportProgress] = field(default_factory=list)
+    unwritten: list[ReportProgress] = []
     is_simple: bool = False
 
     def simplify(self, refusal: DatabaseError) -> None:

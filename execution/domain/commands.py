@@ -17,7 +17,7 @@ from execution.domain.retry import RetryPolicy
 from execution.domain.state import ExecutionState
 
 
-class Create(Struct, frozen=True, kw_only=True):
+class Create(Struct, frozen=True, kw_only=True, gc=False):
     """Record a new execution; with `start` it waits for a worker at once. Limits are seconds."""
 
     name: ClassVar[str] = "create"
@@ -37,14 +37,14 @@ class Create(Struct, frozen=True, kw_only=True):
     start: bool = True
 
 
-class Start(Struct, frozen=True, kw_only=True):
+class Start(Struct, frozen=True, kw_only=True, gc=False):
     """Let a created execution wait for a worker."""
 
     name: ClassVar[str] = "start"
     reason: str | None = None
 
 
-class Cancel(Struct, frozen=True, kw_only=True):
+class Cancel(Struct, frozen=True, kw_only=True, gc=False):
     """Stop it: at once where no handler runs, otherwise within `grace` seconds."""
 
     name: ClassVar[str] = "cancel"
@@ -52,28 +52,28 @@ class Cancel(Struct, frozen=True, kw_only=True):
     grace: float = 30.0
 
 
-class Pause(Struct, frozen=True, kw_only=True):
+class Pause(Struct, frozen=True, kw_only=True, gc=False):
     """Hold it back: at once where no handler runs, otherwise at the handler's next pause point."""
 
     name: ClassVar[str] = "pause"
     reason: str | None = None
 
 
-class Resume(Struct, frozen=True, kw_only=True):
+class Resume(Struct, frozen=True, kw_only=True, gc=False):
     """Let a paused execution go on, or withdraw a pause that has not happened yet."""
 
     name: ClassVar[str] = "resume"
     reason: str | None = None
 
 
-class Retry(Struct, frozen=True, kw_only=True):
+class Retry(Struct, frozen=True, kw_only=True, gc=False):
     """Try a failed or cancelled execution once more, as a new attempt."""
 
     name: ClassVar[str] = "retry"
     reason: str | None = None
 
 
-class ReportProgress(Struct, frozen=True, kw_only=True):
+class ReportProgress(Struct, frozen=True, kw_only=True, gc=False):
     """Record how far it is. `context` is merged into what earlier reports gave."""
 
     name: ClassVar[str] = "report_progress"
@@ -82,7 +82,7 @@ class ReportProgress(Struct, frozen=True, kw_only=True):
     context: JsonObject | None = None
 
 
-class Finish(Struct, frozen=True, kw_only=True):
+class Finish(Struct, frozen=True, kw_only=True, gc=False):
     """Record how a run ended. `chance` in 0..1 places a retry's delay within its jitter.
 
     `by_holder` is False when the result comes from outside: the holder's lease is then revoked.
@@ -94,20 +94,20 @@ class Finish(Struct, frozen=True, kw_only=True):
     by_holder: bool = True
 
 
-class ReachPausePoint(Struct, frozen=True, kw_only=True):
+class ReachPausePoint(Struct, frozen=True, kw_only=True, gc=False):
     """The handler stands at a pause point and will wait if a pause was requested."""
 
     name: ClassVar[str] = "reach_pause_point"
 
 
-class Release(Struct, frozen=True, kw_only=True):
+class Release(Struct, frozen=True, kw_only=True, gc=False):
     """The worker gives back a claim whose handler it has not started."""
 
     name: ClassVar[str] = "release"
     reason: str | None = None
 
 
-class Rescue(Struct, frozen=True, kw_only=True):
+class Rescue(Struct, frozen=True, kw_only=True, gc=False):
     """The worker that holds it is dead. After `max_rescues` of one execution it fails instead of running again."""
 
     name: ClassVar[str] = "rescue"
@@ -115,13 +115,13 @@ class Rescue(Struct, frozen=True, kw_only=True):
     max_rescues: int = 10
 
 
-class Expire(Struct, frozen=True, kw_only=True):
+class Expire(Struct, frozen=True, kw_only=True, gc=False):
     """The deadline of its current state has passed."""
 
     name: ClassVar[str] = "expire"
 
 
-class ChangeState(Struct, frozen=True, kw_only=True):
+class ChangeState(Struct, frozen=True, kw_only=True, gc=False):
     """Bring it into a state, by whichever command leads there."""
 
     name: ClassVar[str] = "change_state"

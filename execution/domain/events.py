@@ -37,7 +37,7 @@ class EventType(StrEnum):
     __hash__ = str.__hash__
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """One entry of an execution's log. `version` counts 1..n without a gap within the execution."""
 
     type: EventType

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from msgspec.structs import force_setattr
+
 from execution.domain.events import Event, EventType
 from execution.domain.execution import NO_PROGRESS, Execution, Progress
 from execution.domain.retry import RetryPolicy
@@ -25,7 +27,7 @@ def fold(events: Iterable[Event], execution: Execution | None = None) -> Executi
         first = next(remaining, None)
         if first is None:
             raise ValueError("an execution without events does not exist")
-        after = Execution.from_fields(_created(first))
+        after = Execution(**_created(first))
     else:
         after = execution.copied()
     advance(after, remaining)
@@ -34,15 +36,11 @@ def fold(events: Iterable[Event], execution: Execution | None = None) -> Executi
 
 def advance(copy: Execution, events: Iterable[Event]) -> None:
     """Bring a copy that nobody else knows yet to the state after these events, in place: one copy does for them all."""
-    fields = copy.__dict__
     for event in events:
-        _APPLY[event.type](fields, event)
-        fields["version"] = event.version
-        fields["updated_at"] = event.occurred_at
+        _APPLY[event.type](copy, event)
+        force_setattr(copy, "version", event.version)
+        force_setattr(copy, "updated_at", event.occurred_at)
 
-
-Fields = dict[str, Any]
-"""The attributes of the copy, by name."""
 
 _BARE_CHANGE = ("previous_state", "new_state", "reason")
 """What every change of state says; most say nothing else."""
@@ -65,53 +63,62 @@ def _created(event: Event) -> dict[str, Any]:
     return fields
 
 
-def _state_changed(fields: Fields, event: Event) -> None:
+def _state_changed(copy: Execution, event: Event) -> None:
     data = event.data
-    previous, new_state = fields["state"], STATES[data["new_state"]]
-    fields["state"] = new_state
+    previous, new_state = copy.state, STATES[data["new_state"]]
+    force_setattr(copy, "state", new_state)
     # A deadline belongs to a state, so each change of state sets or clears it.
-    fields["deadline"] = _time(data.get("deadline"))
+    force_setattr(copy, "deadline", _time(data.get("deadline")))
     if new_state is ExecutionState.RUNNING:
-        _run(fields, event, previous)
+        _run(copy, event, previous)
     elif new_state is ExecutionState.PENDING:
-        _wait(fields, event)
+        _wait(copy, event)
     elif new_state in TERMINAL_STATES:
-        fields["completed_at"], fields["worker_id"], fields["pause_requested"] = event.occurred_at, None, False
+        force_setattr(copy, "completed_at", event.occurred_at)
+        force_setattr(copy, "worker_id", None)
+        force_setattr(copy, "pause_requested", False)
     elif new_state is ExecutionState.PAUSED:
-        fields["pause_requested"] = False
+        force_setattr(copy, "pause_requested", False)
     if len(data) > len(_BARE_CHANGE):
         for fact in _PLAIN_FACTS:
             if fact in data:
-                fields[fact] = data[fact]
+                force_setattr(copy, fact, data[fact])
 
 
-def _run(fields: Fields, event: Event, previous: ExecutionState) -> None:
+def _run(copy: Execution, event: Event, previous: ExecutionState) -> None:
     """A start names who runs it and starts the clock; going on after a pause does neither."""
     if previous is ExecutionState.PENDING:
-        fields["worker_id"] = _id(event.data.get("worker_id"))
-        fields["started_at"], fields["error"] = event.occurred_at, None
+        force_setattr(copy, "worker_id", _id(event.data.get("worker_id")))
+        force_setattr(copy, "started_at", event.occurred_at)
+        force_setattr(copy, "error", None)
 
 
-def _wait(fields: Fields, event: Event) -> None:
+def _wait(copy: Execution, event: Event) -> None:
     """Waiting again: nobody holds it, and a new attempt starts with nothing of the last one but its error."""
-    fields["worker_id"], fields["pause_requested"], fields["started_at"] = None, False, None
+    for cleared in ("worker_id", "started_at"):
+        force_setattr(copy, cleared, None)
+    force_setattr(copy, "pause_requested", False)
     if run_at := event.data.get("run_at"):
-        fields["run_at"] = _time(run_at)
-    if event.data.get("attempt", fields.get("attempt", 1)) != fields.get("attempt", 1):
-        fields["progress"], fields["result"], fields["completed_at"] = NO_PROGRESS, None, None
+        force_setattr(copy, "run_at", _time(run_at))
+    if event.data.get("attempt", copy.attempt) != copy.attempt:
+        force_setattr(copy, "progress", NO_PROGRESS)
+        for cleared in ("result", "completed_at"):
+            force_setattr(copy, cleared, None)
 
 
-def _progressed(fields: Fields, event: Event) -> None:
+def _progressed(copy: Execution, event: Event) -> None:
     data = event.data
-    fields["progress"] = Progress(percentage=data["percentage"], message=data["message"], context=data["context"])
+    progress = Progress(percentage=data["percentage"], message=data["message"], context=data["context"])
+    force_setattr(copy, "progress", progress)
 
 
-def _completed(fields: Fields, event: Event) -> None:
-    fields["result"], fields["error"] = event.data["result"], event.data["error"]
+def _completed(copy: Execution, event: Event) -> None:
+    force_setattr(copy, "result", event.data["result"])
+    force_setattr(copy, "error", event.data["error"])
 
 
-def _pause_requested(fields: Fields, event: Event) -> None:
-    fields["pause_requested"] = event.data["requested"]
+def _pause_requested(copy: Execution, event: Event) -> None:
+    force_setattr(copy, "pause_requested", event.data["requested"])
 
 
 def _time(value: datetime | str | None) -> datetime | None:
@@ -122,7 +129,7 @@ def _id(value: UUID | str | None) -> UUID | None:
     return UUID(value) if isinstance(value, str) else value
 
 
-_APPLY: dict[EventType, Callable[[Fields, Event], None]] = {
+_APPLY: dict[EventType, Callable[[Execution, Event], None]] = {
     EventType.STATE_CHANGED: _state_changed,
     EventType.PROGRESS: _progressed,
     EventType.COMPLETED: _completed,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from copy import copy
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -16,7 +15,7 @@ from execution.domain.state import ExecutionState
 JsonObject = dict[str, Any]
 
 
-class Progress(Struct, frozen=True, kw_only=True):
+class Progress(Struct, frozen=True, kw_only=True, gc=False):
     """How far an execution says it is. `percentage` is 0 to 100 and never falls within one attempt."""
 
     percentage: float = 0.0
@@ -24,12 +23,15 @@ class Progress(Struct, frozen=True, kw_only=True):
     context: JsonObject = {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Execution:
+NO_PROGRESS = Progress()
+"""What an execution has reported before its first report."""
+
+
+class Execution(Struct, frozen=True, kw_only=True, gc=False):
     """One execution at one version. Immutable; `evolve` makes the next one.
 
-    Not a slotted dataclass on purpose: `copied` copies the instance dictionary, which takes 1 µs where
-    `dataclasses.replace` takes 12, and every write of every execution needs one.
+    A struct like the commands and events, and like them nothing that the cyclic garbage collector looks at: documents
+    have no cycles, and a busy worker holds thousands of these.
     """
 
     id: UUID
@@ -55,7 +57,7 @@ class Execution:
     """When the current state expires; what happens then is the state's own rule (`decide` of `Expire`)."""
     parent_id: UUID | None = None
     trace_context: str | None = None
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = NO_PROGRESS
     result: JsonObject | None = None
     error: JsonObject | None = None
     pause_requested: bool = False
@@ -68,19 +70,7 @@ class Execution:
 
     def copied(self) -> Self:
         """A copy, for `evolve` to bring to the next state before anybody else sees it."""
-        copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__)
-        return copy
-
-    @classmethod
-    def from_fields(cls, values: Mapping[str, Any]) -> Self:
-        """An execution from its fields, `progress` among them, without the cost of a 30-argument call.
-
-        A field that is left out has its default, which the class itself carries.
-        """
-        execution = object.__new__(cls)
-        execution.__dict__.update(values)
-        return execution
+        return copy(self)
 
     @property
     def is_terminal(self) -> bool:
@@ -100,7 +90,4 @@ class Execution:
         return (self.completed_at - self.started_at).total_seconds()
 
 
-NO_PROGRESS = Progress()
-"""What an execution has reported before its first report."""
-
-EXECUTION_FIELDS = tuple(one.name for one in fields(Execution))
+EXECUTION_FIELDS = Execution.__struct_fields__

@@ -16,32 +16,32 @@ MAX_MESSAGE_LENGTH = 2000
 """Characters of an exception's message that are kept in the log."""
 
 
-class Succeeded(Struct, frozen=True, kw_only=True):
+class Succeeded(Struct, frozen=True, kw_only=True, gc=False):
     """The handler returned a result."""
 
     result: JsonObject
 
 
-class PartiallySucceeded(Struct, frozen=True, kw_only=True):
+class PartiallySucceeded(Struct, frozen=True, kw_only=True, gc=False):
     """The handler returned a result, and says it is not all of it."""
 
     result: JsonObject
     error: JsonObject | None = None
 
 
-class Failed(Struct, frozen=True, kw_only=True):
+class Failed(Struct, frozen=True, kw_only=True, gc=False):
     """The handler raised, or returned what cannot be stored. `error` has `type` and `message`."""
 
     error: JsonObject
 
 
-class Cancelled(Struct, frozen=True, kw_only=True):
+class Cancelled(Struct, frozen=True, kw_only=True, gc=False):
     """The handler stopped because it was asked to."""
 
     reason: str | None = None
 
 
-class Interrupted(Struct, frozen=True, kw_only=True):
+class Interrupted(Struct, frozen=True, kw_only=True, gc=False):
     """The run was cut off from outside (worker died or stopped), so nobody knows how far it came."""
 
     reason: str

@@ -48,7 +48,7 @@ _RECONNECT_DELAYS = (0.0, 0.05, 0.1, 0.2, 0.5)
 """Seconds between attempts to reach PostgreSQL again; the last one repeats."""
 
 
-class Append(Struct, eq=False):
+class Append(Struct, eq=False, gc=False):
     """One decision to be written: its events (with time and actor in common), and the execution before and after them.
 
     `lease_epoch` is given for a worker's write only, and is that of its claim. `give_up_at` is on the monotonic clock.

@@ -49,7 +49,7 @@ def _execution(values: dict[str, Any]) -> Execution:
     values["parameters"] = from_json(values["parameters"])
     policy = from_json(values["retry_policy"])
     values["retry_policy"] = RetryPolicy.from_json(policy) if policy else None
-    return Execution.from_fields(values)
+    return Execution(**values)
 
 
 def event_from_row(row: Row) -> Event:

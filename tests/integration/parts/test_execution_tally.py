@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from execution.execution_tally import MOST_KINDS, OTHER, ExecutionTally
 from execution.service import ExecutionService

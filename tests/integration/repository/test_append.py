@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from execution.domain.commands import Cancel, ChangeState, Finish, Pause, ReportProgress, Resume
 from execution.domain.decide import decide

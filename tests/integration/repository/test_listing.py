@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from execution.domain.commands import Cancel, ChangeState, Finish, ReportProgress
 from execution.domain.execution import Execution, Progress
