@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -224,7 +224,7 @@ class TestAcknowledged:
 
     async def test_another_effect_is_found(self, client: ExecutionService, database_url: str) -> None:
         created = await submit(client.repository)
-        other = dataclasses.replace(created, priority=3)
+        other = msgspec.structs.replace(created, priority=3)
         with pytest.raises(AssertionError, match="not what version 2 was said to be"):
             await check_acknowledged(database_url, {created.id: Acknowledged(answers=[other])})
 
