@@ -259,6 +259,10 @@ class Settings(BaseSettings):
     access_log: bool = True
     """Write a line for each request. Default on."""
 
+    require_if_match: bool = False
+    """Refuse commands over HTTP that do not name the version they were decided on (`If-Match`). Default off: a command
+    without it applies to whatever is there."""
+
     log_level: LogLevel = "INFO"
     """Least severe log lines to write: DEBUG, INFO, WARNING, ERROR or CRITICAL. Default INFO."""
 

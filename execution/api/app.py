@@ -9,13 +9,13 @@ from execution.api.door import Door
 from execution.api.limits import RequestLimits
 from execution.api.problems import add_problem_handlers
 from execution.api.rate_limit import RateLimits
-from execution.api.routes import executions, operations
+from execution.api.routes import commands, executions, operations
 from execution.keys import KeyRing
 from execution.metrics import ServiceMetrics
 from execution.readiness import Readiness
 from execution.service import ExecutionService
 
-ROUTERS = (executions.router, operations.router)
+ROUTERS = (executions.router, commands.router, operations.router)
 
 
 def create_app(service: ExecutionService, *, keys: KeyRing | None = None) -> FastAPI:

@@ -14,6 +14,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from execution.access_errors import ApiKeyMissingError, InsufficientScopeError
 from execution.api.door import door_of
 from execution.api.limits import check_body
+from execution.api.queries import query_parameters, refuse_unknown
 from execution.keys import is_loopback
 from execution.principal import Principal, Scope
 from execution.service import ExecutionService
@@ -32,10 +33,12 @@ class GuardedRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         """The handler behind the guard."""
         handle = super().get_route_handler()
+        known = query_parameters(self.dependant)
 
         async def guard(request: Request) -> Response:
             await admit(request)
             await check_body(request)
+            refuse_unknown(request, known)
             return await handle(request)
 
         return guard

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -25,6 +26,8 @@ class Door:
     rates: RateLimits
     metrics: ServiceMetrics
     readiness: Readiness
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when nothing more is accepted: whatever waits for something else to happen ends."""
 
     def look_after(self, worker: Worker) -> None:
         """A worker runs in this process: metrics and readiness tell of it."""

@@ -7,6 +7,7 @@ ExecutionServiceError
 │   ├── HeadTooLargeError               address and headers
 │   ├── RequestTooLargeError            body
 │   └── DocumentTooComplexError         too deep, or of too many or too long parts
+├── VersionNotReachedError
 ├── RouteNotFoundError
 ├── MethodNotAllowedError
 ├── PreconditionFailedError             If-Match names another version
@@ -108,6 +109,16 @@ class RequestTimeoutError(ExecutionServiceError):
             f"There was no answer after {seconds:g} s. What was asked for may have been done: "
             "send it again under the same Idempotency-Key, or read before repeating."
         )
+
+
+class VersionNotReachedError(ExecutionServiceError):
+    """The execution has no such version yet."""
+
+    code = "version_not_reached"
+    status = 404
+
+    def __init__(self, execution_id: UUID, version: int) -> None:
+        super().__init__(f"Execution {execution_id} has not reached version {version}. Read it to see where it is.")
 
 
 class RouteNotFoundError(ExecutionServiceError):

@@ -27,10 +27,10 @@ class HttpServer:
     """One app on one socket."""
 
     def __init__(self, app: FastAPI, listening: socket.socket) -> None:
-        self._door: Door = app.state.door
         self.url = _url_of(listening)
         self.ready = asyncio.Event()
         """Set once connections are served."""
+        self._door: Door = app.state.door
         self._listening = listening
         self._server = _Uvicorn(app, self.ready)
 
@@ -46,9 +46,11 @@ class HttpServer:
 
     def hurry(self) -> None:
         """Do not wait for requests to end."""
-        self._server.should_exit = self._server.force_exit = True
+        self._stop_accepting()
+        self._server.force_exit = True
 
     def _stop_accepting(self) -> None:
+        self._door.closing.set()
         self._server.should_exit = True
 
 

@@ -1,29 +1,94 @@
-"""Submitting and reading executions."""
+"""Submitting, reading and deleting executions."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from execution.api.answers import execution_answer, location
+from execution.api.answers import etag, execution_answer, json_answer, location
 from execution.api.caller import OwnService
+from execution.api.door import OwnDoor
+from execution.api.errors import VersionNotReachedError
 from execution.api.idempotency import CommandId, IdempotentRoute
-from execution.api.models import ExecutionDocument
+from execution.api.models import ExecutionDocument, ExecutionList, HistoryPage
+from execution.api.paging import DEFAULT_LIMIT, MAX_LIMIT, Filters, Window, link_to_next, list_answer, next_url
+from execution.api.preconditions import IfNoneMatch, OwnIfMatch
+from execution.api.preferences import WaitSeconds, waited_for
+from execution.api.values import VERSION_LIMIT, Version
+from execution.errors import VersionConflict
 from execution.submission import Submission
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=IdempotentRoute)
 
+AtVersion = Annotated[Version | None, Query(description="The execution as it was at this version.")]
+
 
 @router.post("", status_code=202, response_model=ExecutionDocument, operation_id="create_execution")
-async def create_execution(submission: Submission, service: OwnService, command_id: CommandId) -> Response:
+async def create_execution(
+    submission: Submission, service: OwnService, door: OwnDoor, command_id: CommandId, wait: WaitSeconds
+) -> Response:
     """Submit an execution; it waits for a worker at once unless `start` is false."""
     execution = await service.submit(submission, command_id=command_id)
-    return execution_answer(execution, HTTPStatus.ACCEPTED, {"Location": location(execution.id)})
+    headers = {"Location": location(execution.id)}
+    if wait:
+        headers["Preference-Applied"] = f"wait={wait}"
+        execution = await waited_for(execution, wait, service, door)
+        if execution.is_terminal:
+            return execution_answer(execution, HTTPStatus.OK, headers)
+    return execution_answer(execution, HTTPStatus.ACCEPTED, headers)
+
+
+@router.get("", response_model=ExecutionList, operation_id="list_executions")
+async def list_executions(
+    request: Request,
+    service: OwnService,
+    filters: Annotated[Filters, Depends()],
+    window: Annotated[Window, Depends()],
+) -> Response:
+    """Executions, newest first, without parameters and results: by cursor, or by page number with a total."""
+    return await list_answer(request, service, filters, window)
 
 
 @router.get("/{execution_id}", response_model=ExecutionDocument, operation_id="get_execution")
-async def get_execution(execution_id: UUID, service: OwnService) -> Response:
-    """The execution as it is now."""
-    return execution_answer(await service.get_execution(execution_id))
+async def get_execution(
+    execution_id: UUID, service: OwnService, if_none_match: IfNoneMatch, at_version: AtVersion = None
+) -> Response:
+    """The execution as it is now, or as it was."""
+    try:
+        if at_version is None:
+            execution = await service.get_execution(execution_id)
+        else:
+            execution = await service.get_execution_at(execution_id, at_version)
+    except VersionConflict:
+        raise VersionNotReachedError(execution_id, at_version or 0) from None
+    if if_none_match is not None and if_none_match.match_weakly(execution.version):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag(execution)})
+    return execution_answer(execution)
+
+
+@router.get("/{execution_id}/history", response_model=HistoryPage, operation_id="get_history")
+async def get_history(
+    request: Request,
+    execution_id: UUID,
+    service: OwnService,
+    after_version: Annotated[int, Query(ge=0, le=VERSION_LIMIT, description="Entries after this one.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Entries at most.")] = DEFAULT_LIMIT,
+) -> Response:
+    """The execution's log: every change of it, in order."""
+    found = await service.history(execution_id, after_version=after_version, limit=limit + 1)
+    items = [one.to_json() for one in found[:limit]]
+    if len(found) <= limit:
+        return json_answer({"items": items, "next": None})
+    following = next_url(request, {"after_version": str(found[limit - 1].version), "limit": str(limit)})
+    return json_answer({"items": items, "next": following}, headers=link_to_next(following))
+
+
+@router.delete("/{execution_id}", status_code=204, operation_id="delete_execution")
+async def delete_execution(execution_id: UUID, service: OwnService, if_match: OwnIfMatch) -> None:
+    """Delete an ended execution and its log."""
+    version = await if_match.version(service, execution_id)
+    with if_match.deciding(execution_id):
+        await service.delete_execution(execution_id, expected_version=version)

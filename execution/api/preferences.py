@@ -1,0 +1,56 @@
+"""`Prefer: wait=n` (RFC 7240): how long a submitter wants to wait for the end before it is told of the beginning."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from execution.api.door import Door
+from execution.domain.execution import Execution
+from execution.errors import ServiceClosedError, WaitTimeoutError
+from execution.service import ExecutionService
+
+MAX_WAIT_SECONDS = 60
+_WAIT = re.compile(r'wait\s*=\s*"?(?P<seconds>[0-9]{1,9})"?', re.IGNORECASE)
+
+
+async def _wait(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias="Prefer",
+            description=f"`wait=n`: answer 200 with the ended execution if it ends within n seconds, at most "
+            f"{MAX_WAIT_SECONDS}; otherwise 202 as without.",
+            examples=["wait=10"],
+        ),
+    ] = None,
+) -> int | None:
+    """Seconds; None where nothing, or nothing understood, is preferred: preferences never make a request fail."""
+    for preference in re.split(r"[,;]", ",".join(request.headers.getlist("prefer"))):
+        wait = _WAIT.fullmatch(preference.strip())
+        if wait is not None:
+            return min(int(wait["seconds"]), MAX_WAIT_SECONDS)
+    return None
+
+
+WaitSeconds = Annotated[int | None, Depends(_wait)]
+
+
+async def waited_for(execution: Execution, seconds: int, service: ExecutionService, door: Door) -> Execution:
+    """The execution once it has ended, or as it is when the time is over or the door closes."""
+    ending = asyncio.create_task(service.wait(execution.id, seconds), name="wait for an end")
+    closing = asyncio.create_task(door.closing.wait(), name="wait for the door")
+    try:
+        await asyncio.wait([ending, closing], return_when=asyncio.FIRST_COMPLETED)
+        if ending.done():
+            return ending.result()
+    except (WaitTimeoutError, ServiceClosedError):
+        pass
+    finally:
+        ending.cancel()
+        closing.cancel()
+    return await service.get_execution(execution.id)

@@ -1,0 +1,92 @@
+"""Commands on an execution. Each may name the version it was decided on, and is answered with what came of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Protocol
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Response
+
+from execution.api.answers import execution_answer
+from execution.api.caller import OwnService
+from execution.api.idempotency import CommandId, IdempotentRoute
+from execution.api.models import CommandRequest, ExecutionDocument, ProgressRequest, ResultRequest
+from execution.api.preconditions import OwnIfMatch
+from execution.domain.execution import Execution
+
+router = APIRouter(prefix="/v1/executions/{execution_id}", tags=["commands"], route_class=IdempotentRoute)
+
+
+class _Command(Protocol):
+    async def __call__(self, execution_id: UUID, /, *arguments: Any, **options: Any) -> Execution: ...
+
+
+class Commanded:
+    """The execution of the path, with what the request says about every command."""
+
+    def __init__(self, execution_id: UUID, service: OwnService, if_match: OwnIfMatch, command_id: CommandId) -> None:
+        self.service = service
+        self._execution_id = execution_id
+        self._if_match = if_match
+        self._command_id = command_id
+
+    async def answer(self, command: _Command, *arguments: Any, **fields: Any) -> Response:
+        """Carry the command out; the answer is the execution after it."""
+        version = await self._if_match.version(self.service, self._execution_id)
+        with self._if_match.deciding(self._execution_id):
+            execution = await command(
+                self._execution_id, *arguments, expected_version=version, command_id=self._command_id, **fields
+            )
+        return execution_answer(execution)
+
+
+OwnExecution = Annotated[Commanded, Depends()]
+Body = CommandRequest | None
+
+
+@router.post("/start", response_model=ExecutionDocument, operation_id="start_execution")
+async def start_execution(execution: OwnExecution, body: Body = None) -> Response:
+    """Let a CREATED execution wait for a worker."""
+    return await execution.answer(execution.service.start_execution, reason=_reason(body))
+
+
+@router.post("/cancel", response_model=ExecutionDocument, operation_id="cancel_execution")
+async def cancel_execution(execution: OwnExecution, body: Body = None) -> Response:
+    """Stop it: at once where no handler runs; a running one is CANCELLING until its handler ends."""
+    return await execution.answer(execution.service.cancel_execution, reason=_reason(body))
+
+
+@router.post("/pause", response_model=ExecutionDocument, operation_id="pause_execution")
+async def pause_execution(execution: OwnExecution, body: Body = None) -> Response:
+    """Hold it back: a waiting one at once, a running one at its handler's next pause point."""
+    return await execution.answer(execution.service.pause_execution, reason=_reason(body))
+
+
+@router.post("/resume", response_model=ExecutionDocument, operation_id="resume_execution")
+async def resume_execution(execution: OwnExecution, body: Body = None) -> Response:
+    """Let a paused one go on, or withdraw a pause that has not happened yet."""
+    return await execution.answer(execution.service.resume_execution, reason=_reason(body))
+
+
+@router.post("/retry", response_model=ExecutionDocument, operation_id="retry_execution")
+async def retry_execution(execution: OwnExecution, body: Body = None) -> Response:
+    """Try a FAILED or CANCELLED one once more, as a new attempt."""
+    return await execution.answer(execution.service.retry_execution, reason=_reason(body))
+
+
+@router.post("/progress", response_model=ExecutionDocument, operation_id="report_progress")
+async def report_progress(execution: OwnExecution, body: ProgressRequest) -> Response:
+    """Record how far a RUNNING one is, from outside."""
+    command = execution.service.report_progress
+    return await execution.answer(command, body.percentage, message=body.message, context=body.context)
+
+
+@router.post("/result", response_model=ExecutionDocument, operation_id="submit_result")
+async def submit_result(execution: OwnExecution, body: ResultRequest) -> Response:
+    """End a running one from outside. A worker that runs it loses its lease."""
+    error = None if body.error is None else body.error.model_dump()
+    return await execution.answer(execution.service.submit_result, body.result, error=error, partial=body.partial)
+
+
+def _reason(body: CommandRequest | None) -> str | None:
+    return None if body is None else body.reason

@@ -1,0 +1,24 @@
+"""Values that arrive as JSON or in a query, read as strictly as their schema says."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, BeforeValidator, Field
+
+VERSION_LIMIT = 2_147_483_647
+
+
+def _iso_8601(value: object) -> object:
+    """Refuse what pydantic would take for seconds since 1970."""
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or "-" not in value.strip()[1:]:
+        raise ValueError("a time is written as in ISO 8601, with time zone")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_iso_8601, json_schema_input_type=datetime)]
+"""A time with time zone."""
+Version = Annotated[int, Field(ge=1, le=VERSION_LIMIT)]
