@@ -65,6 +65,8 @@ async def test_a_stop_lets_go_whoever_waits_for_an_end(shell: Shell) -> None:
             answer = await waiting
         assert (answer.status_code, answer.json()["state"]) == (202, "RUNNING")
         assert process.wait(timeout=WITHIN) == ExitCode.OK
+    # It was given back, to be run again: the worker of the next test would wait for it.
+    assert shell.run("cancel", answer.json()["id"]).code == ExitCode.OK
 
 
 async def is_running(client: httpx.AsyncClient, task_id: str) -> bool:
