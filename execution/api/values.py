@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated
 
@@ -10,13 +11,16 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 VERSION_LIMIT = 2_147_483_647
 
 
+_UNESCAPED_PLUS = re.compile(r"(?<=T)(?P<time>[0-9:.]+) (?=[0-9]{2}:?[0-9]{2}$)")
+
+
 def _iso_8601(value: object) -> object:
-    """Refuse what pydantic would take for seconds since 1970."""
+    """Refuse what pydantic would take for seconds since 1970; a plus that a query turned into a blank is one again."""
     if isinstance(value, datetime):
         return value
     if not isinstance(value, str) or "-" not in value.strip()[1:]:
         raise ValueError("a time is written as in ISO 8601, with time zone")
-    return value
+    return _UNESCAPED_PLUS.sub(r"\g<time>+", value)
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_iso_8601, json_schema_input_type=datetime)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
@@ -11,19 +12,22 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from execution.api.answers import etag, execution_answer, json_answer, location
 from execution.api.caller import OwnService
 from execution.api.door import OwnDoor
-from execution.api.errors import VersionNotReachedError
+from execution.api.errors import InvalidFieldsError, VersionNotReachedError
 from execution.api.idempotency import CommandId, IdempotentRoute
 from execution.api.models import ExecutionDocument, ExecutionList, HistoryPage
 from execution.api.paging import DEFAULT_LIMIT, MAX_LIMIT, Filters, Window, link_to_next, list_answer, next_url
 from execution.api.preconditions import IfNoneMatch, OwnIfMatch
 from execution.api.preferences import WaitSeconds, waited_for
-from execution.api.values import VERSION_LIMIT, Version
+from execution.api.values import VERSION_LIMIT, Moment, Version
+from execution.domain.execution import Execution
 from execution.errors import VersionConflict
+from execution.service import ExecutionService
 from execution.submission import Submission
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=IdempotentRoute)
 
 AtVersion = Annotated[Version | None, Query(description="The execution as it was at this version.")]
+AtMoment = Annotated[Moment | None, Query(description="The execution as it was at this time.")]
 
 
 @router.post("", status_code=202, response_model=ExecutionDocument, operation_id="create_execution")
@@ -54,16 +58,14 @@ async def list_executions(
 
 @router.get("/{execution_id}", response_model=ExecutionDocument, operation_id="get_execution")
 async def get_execution(
-    execution_id: UUID, service: OwnService, if_none_match: IfNoneMatch, at_version: AtVersion = None
+    execution_id: UUID,
+    service: OwnService,
+    if_none_match: IfNoneMatch,
+    at_version: AtVersion = None,
+    at: AtMoment = None,
 ) -> Response:
-    """The execution as it is now, or as it was."""
-    try:
-        if at_version is None:
-            execution = await service.get_execution(execution_id)
-        else:
-            execution = await service.get_execution_at(execution_id, at_version)
-    except VersionConflict:
-        raise VersionNotReachedError(execution_id, at_version or 0) from None
+    """The execution as it is now, or as it was: then it is folded from its log up to there."""
+    execution = await _read(service, execution_id, at_version, at)
     if if_none_match is not None and if_none_match.match_weakly(execution.version):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag(execution)})
     return execution_answer(execution)
@@ -92,3 +94,19 @@ async def delete_execution(execution_id: UUID, service: OwnService, if_match: Ow
     version = await if_match.version(service, execution_id)
     with if_match.deciding(execution_id):
         await service.delete_execution(execution_id, expected_version=version)
+
+
+async def _read(
+    service: ExecutionService, execution_id: UUID, version: int | None, moment: datetime | None
+) -> Execution:
+    if version is not None and moment is not None:
+        message = "Only one of at_version and at can say when"
+        raise InvalidFieldsError([{"in": "query", "pointer": "#/at", "message": message}])
+    if moment is not None:
+        return await service.get_execution_as_of(execution_id, moment)
+    if version is None:
+        return await service.get_execution(execution_id)
+    try:
+        return await service.get_execution_at(execution_id, version)
+    except VersionConflict:
+        raise VersionNotReachedError(execution_id, version) from None
