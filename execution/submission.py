@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -13,41 +12,49 @@ from execution import ids
 from execution.domain.commands import Create
 from execution.domain.documents import problems_of, to_document
 from execution.domain.execution import JsonObject
-from execution.domain.retry import RetryPolicy
+from execution.domain.retry import YEAR_SECONDS, RetryPolicy
 from execution.domain.text import storable
 from execution.errors import InvalidDocumentError
 
-_KIND = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
+_KIND = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$"
 _TRACEPARENT = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
-YEAR_SECONDS = 31_536_000
 MAX_YEAR = 9000
 
 
 class Submission(BaseModel):
     """A new execution as its client describes it. Durations are seconds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        json_schema_extra={"examples": [{"kind": "text.analyze", "parameters": {"path": "README.md"}, "priority": 5}]},
+    )
 
-    kind: str = Field(description="The handler to run.", examples=["files.inventory"])
+    kind: str = Field(pattern=_KIND, description="The handler to run.", examples=["text.analyze"])
     parameters: dict[str, Any] = Field(default_factory=dict, description="What the handler is given.")
     id: UUID | None = Field(default=None, description="The execution's id, to make a repeated submission harmless.")
     agent_id: str | None = Field(default=None, min_length=1, max_length=200)
     task_id: str | None = Field(default=None, min_length=1, max_length=200)
-    priority: int = Field(default=0, ge=-1000, le=1000, description="Higher runs first.")
+    priority: int = Field(default=0, strict=True, ge=-1000, le=1000, description="Higher runs first.")
     run_at: datetime | None = Field(default=None, description="Not before this time; with time zone.")
     retry: RetryPolicy | None = Field(default=None, description="When a failed attempt is repeated; default: never.")
-    schedule_to_start: float | None = Field(default=None, gt=0, le=YEAR_SECONDS, description="Limit of waiting.")
-    start_to_close: float | None = Field(default=None, gt=0, le=YEAR_SECONDS, description="Limit of one attempt.")
+    schedule_to_start: Annotated[float, Field(strict=True, gt=0, le=YEAR_SECONDS)] | None = Field(
+        default=None, description="Limit of waiting, in seconds."
+    )
+    start_to_close: Annotated[float, Field(strict=True, gt=0, le=YEAR_SECONDS)] | None = Field(
+        default=None, description="Limit of one attempt, in seconds."
+    )
     parent_id: UUID | None = None
     trace_context: str | None = Field(default=None, pattern=_TRACEPARENT, description="W3C traceparent.")
-    start: bool = Field(default=True, description="False: stay CREATED until a start command.")
+    start: bool = Field(default=True, strict=True, description="False: stay CREATED until a start command.")
 
-    @field_validator("kind")
+    @field_validator("run_at", mode="before")
     @classmethod
-    def _kind_is_a_name(cls, kind: str) -> str:
-        if not _KIND.fullmatch(kind):
-            raise ValueError("a kind is 1 to 100 letters, digits, dots, dashes or underscores")
-        return kind
+    def _time_is_written_as_one(cls, run_at: object) -> object:
+        if run_at is None or isinstance(run_at, datetime) or (isinstance(run_at, str) and "-" in run_at[1:]):
+            return run_at
+        raise ValueError("run_at is written as in ISO 8601; a number could be anything")
 
     @field_validator("run_at")
     @classmethod

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from execution.api.access_log import AccessLog
 from execution.api.door import Door
 from execution.api.limits import RequestLimits
+from execution.api.openapi import DoorApp
 from execution.api.problems import add_problem_handlers
 from execution.api.rate_limit import RateLimits
 from execution.api.routes import commands, executions, operations
@@ -25,7 +26,7 @@ def create_app(service: ExecutionService, *, keys: KeyRing | None = None) -> Fas
         keys: tell who calls; None: those of the service's database, without a note of when they were used.
     """
     # Its pages of documentation would load scripts from elsewhere; /openapi.json is the contract.
-    app = FastAPI(title="Execution service", docs_url=None, redoc_url=None)
+    app = DoorApp(title="Execution service", docs_url=None, redoc_url=None)
     door = Door(
         service=service,
         keys=keys or KeyRing(service.repository.db, service.settings),

@@ -11,7 +11,9 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from execution.access_errors import InsufficientScopeError, InvalidApiKeyError, UnauthenticatedError
 from execution.api.errors import (
@@ -123,14 +125,20 @@ def _invalid_field(one: Mapping[str, Any]) -> JsonObject:
 async def _of_framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
-    ours: ExecutionServiceError
     if error.status_code == HTTPStatus.NOT_FOUND:
-        ours = RouteNotFoundError(path)
-    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        ours = MethodNotAllowedError(request.method, path)
-    else:
-        ours = MalformedRequestError("The request", error.detail)
-    return problem(ours, request, error.headers)
+        return problem(RouteNotFoundError(path), request)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return problem(MethodNotAllowedError(request.method, path), request, {"Allow": ", ".join(_methods(request))})
+    return problem(MalformedRequestError("The request", error.detail), request, error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What is served under the path of the request. The framework would name the methods of one of its routes only."""
+    scope = dict(request.scope)
+    contexts = iter_route_contexts(request.app.routes)
+    return sorted(
+        {method for one in contexts if one.matches(scope)[0] is not Match.NONE for method in one.methods or ()}
+    )
 
 
 async def _of_defect(request: Request, _error: Exception) -> Response:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field
+
+YEAR_SECONDS = 31_536_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,17 +18,20 @@ class RetryPolicy:
     take away. `error_types` are values of `error.type`; empty means every type except those in `NEVER_RETRIED`.
     """
 
-    max_attempts: int = 3
-    initial_delay: float = 1.0
-    multiplier: float = 2.0
-    max_delay: float = 300.0
-    jitter: float = 0.2
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    # What the annotations add holds for policies that arrive as JSON, and is said of them; `__post_init__` for all.
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=1000)] = 3
+    initial_delay: Annotated[float, Field(strict=True, ge=0, le=YEAR_SECONDS)] = 1.0
+    multiplier: Annotated[float, Field(strict=True, ge=1, le=1000)] = 2.0
+    max_delay: Annotated[float, Field(strict=True, ge=0, le=YEAR_SECONDS)] = 300.0
+    jitter: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.2
     error_types: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_attempts <= 1000:
             raise ValueError("max_attempts must be between 1 and 1000")
-        if not 0 <= self.initial_delay <= self.max_delay <= 31_536_000:
+        if not 0 <= self.initial_delay <= self.max_delay <= YEAR_SECONDS:
             raise ValueError("delays must satisfy 0 <= initial_delay <= max_delay <= one year")
         if not 1 <= self.multiplier <= 1000 or not 0 <= self.jitter <= 1:
             raise ValueError("multiplier must be between 1 and 1000, jitter between 0 and 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Protocol
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Depends, Response
 
 from execution.api.answers import execution_answer
 from execution.api.caller import OwnService
+from execution.api.documented_answers import COMMANDED
 from execution.api.idempotency import CommandId, IdempotentRoute
 from execution.api.models import CommandRequest, ExecutionDocument, ProgressRequest, ResultRequest
 from execution.api.preconditions import OwnIfMatch
@@ -42,46 +44,47 @@ class Commanded:
 
 OwnExecution = Annotated[Commanded, Depends()]
 Body = CommandRequest | None
+_command = partial(router.post, response_model=ExecutionDocument, responses=COMMANDED)
 
 
-@router.post("/start", response_model=ExecutionDocument, operation_id="start_execution")
+@_command("/start", operation_id="start_execution")
 async def start_execution(execution: OwnExecution, body: Body = None) -> Response:
     """Let a CREATED execution wait for a worker."""
     return await execution.answer(execution.service.start_execution, reason=_reason(body))
 
 
-@router.post("/cancel", response_model=ExecutionDocument, operation_id="cancel_execution")
+@_command("/cancel", operation_id="cancel_execution")
 async def cancel_execution(execution: OwnExecution, body: Body = None) -> Response:
     """Stop it: at once where no handler runs; a running one is CANCELLING until its handler ends."""
     return await execution.answer(execution.service.cancel_execution, reason=_reason(body))
 
 
-@router.post("/pause", response_model=ExecutionDocument, operation_id="pause_execution")
+@_command("/pause", operation_id="pause_execution")
 async def pause_execution(execution: OwnExecution, body: Body = None) -> Response:
     """Hold it back: a waiting one at once, a running one at its handler's next pause point."""
     return await execution.answer(execution.service.pause_execution, reason=_reason(body))
 
 
-@router.post("/resume", response_model=ExecutionDocument, operation_id="resume_execution")
+@_command("/resume", operation_id="resume_execution")
 async def resume_execution(execution: OwnExecution, body: Body = None) -> Response:
     """Let a paused one go on, or withdraw a pause that has not happened yet."""
     return await execution.answer(execution.service.resume_execution, reason=_reason(body))
 
 
-@router.post("/retry", response_model=ExecutionDocument, operation_id="retry_execution")
+@_command("/retry", operation_id="retry_execution")
 async def retry_execution(execution: OwnExecution, body: Body = None) -> Response:
     """Try a FAILED or CANCELLED one once more, as a new attempt."""
     return await execution.answer(execution.service.retry_execution, reason=_reason(body))
 
 
-@router.post("/progress", response_model=ExecutionDocument, operation_id="report_progress")
+@_command("/progress", operation_id="report_progress")
 async def report_progress(execution: OwnExecution, body: ProgressRequest) -> Response:
     """Record how far a RUNNING one is, from outside."""
     command = execution.service.report_progress
     return await execution.answer(command, body.percentage, message=body.message, context=body.context)
 
 
-@router.post("/result", response_model=ExecutionDocument, operation_id="submit_result")
+@_command("/result", operation_id="submit_result")
 async def submit_result(execution: OwnExecution, body: ResultRequest) -> Response:
     """End a running one from outside. A worker that runs it loses its lease."""
     error = None if body.error is None else body.error.model_dump()

@@ -8,9 +8,11 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic.json_schema import SkipJsonSchema
 
 from execution.api.answers import etag, execution_answer, json_answer, location
 from execution.api.caller import OwnService
+from execution.api.documented_answers import CREATED, DELETED, LISTED, READ
 from execution.api.door import OwnDoor
 from execution.api.errors import InvalidFieldsError, VersionNotReachedError
 from execution.api.idempotency import CommandId, IdempotentRoute
@@ -26,11 +28,11 @@ from execution.submission import Submission
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=IdempotentRoute)
 
-AtVersion = Annotated[Version | None, Query(description="The execution as it was at this version.")]
-AtMoment = Annotated[Moment | None, Query(description="The execution as it was at this time.")]
+AtVersion = Annotated[Version | SkipJsonSchema[None], Query(description="The execution as it was at this version.")]
+AtMoment = Annotated[Moment | SkipJsonSchema[None], Query(description="The execution as it was at this time.")]
 
 
-@router.post("", status_code=202, response_model=ExecutionDocument, operation_id="create_execution")
+@router.post("", status_code=202, response_model=ExecutionDocument, operation_id="create_execution", responses=CREATED)
 async def create_execution(
     submission: Submission, service: OwnService, door: OwnDoor, command_id: CommandId, wait: WaitSeconds
 ) -> Response:
@@ -45,7 +47,7 @@ async def create_execution(
     return execution_answer(execution, HTTPStatus.ACCEPTED, headers)
 
 
-@router.get("", response_model=ExecutionList, operation_id="list_executions")
+@router.get("", response_model=ExecutionList, operation_id="list_executions", responses=LISTED)
 async def list_executions(
     request: Request,
     service: OwnService,
@@ -56,7 +58,7 @@ async def list_executions(
     return await list_answer(request, service, filters, window)
 
 
-@router.get("/{execution_id}", response_model=ExecutionDocument, operation_id="get_execution")
+@router.get("/{execution_id}", response_model=ExecutionDocument, operation_id="get_execution", responses=READ)
 async def get_execution(
     execution_id: UUID,
     service: OwnService,
@@ -71,7 +73,7 @@ async def get_execution(
     return execution_answer(execution)
 
 
-@router.get("/{execution_id}/history", response_model=HistoryPage, operation_id="get_history")
+@router.get("/{execution_id}/history", response_model=HistoryPage, operation_id="get_history", responses=LISTED)
 async def get_history(
     request: Request,
     execution_id: UUID,
@@ -88,7 +90,7 @@ async def get_history(
     return json_answer({"items": items, "next": following}, headers=link_to_next(following))
 
 
-@router.delete("/{execution_id}", status_code=204, operation_id="delete_execution")
+@router.delete("/{execution_id}", status_code=204, operation_id="delete_execution", responses=DELETED)
 async def delete_execution(execution_id: UUID, service: OwnService, if_match: OwnIfMatch) -> None:
     """Delete an ended execution and its log."""
     version = await if_match.version(service, execution_id)

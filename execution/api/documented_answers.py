@@ -1,0 +1,37 @@
+"""What OpenAPI says of answers besides their bodies."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from execution.api.models import ExecutionDocument
+from execution.domain.execution import JsonObject
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def _header(description: str, example: str) -> JsonObject:
+    return {"description": description, "schema": {"type": "string"}, "example": example}
+
+
+_ETAG = {"ETag": _header("The version, as a strong entity tag.", '"2"')}
+_LINK = {"Link": _header("Where the list goes on (RFC 8288).", '</v1/executions?cursor=AZ…>; rel="next"')}
+_REPLAYED = {"Idempotent-Replayed": _header("There, and `true`, on an answer that is given again.", "true")}
+_CREATED = _ETAG | {
+    "Location": _header("Where the execution is.", "/v1/executions/01890000-0000-7000-8000-000000000001"),
+    "Preference-Applied": _header("The wait that was granted, where one was preferred.", "wait=10"),
+    **_REPLAYED,
+}
+
+CREATED: Responses = {
+    HTTPStatus.ACCEPTED: {"description": "Recorded", "headers": _CREATED},
+    HTTPStatus.OK: {"description": "Ended within the preferred wait", "headers": _CREATED, "model": ExecutionDocument},
+}
+READ: Responses = {
+    HTTPStatus.OK: {"description": "The execution", "headers": _ETAG},
+    HTTPStatus.NOT_MODIFIED: {"description": "Unchanged since the version that If-None-Match names", "headers": _ETAG},
+}
+LISTED: Responses = {HTTPStatus.OK: {"description": "Part of the list", "headers": _LINK}}
+COMMANDED: Responses = {HTTPStatus.OK: {"description": "The execution after the command", "headers": _ETAG | _REPLAYED}}
+DELETED: Responses = {HTTPStatus.NO_CONTENT: {"description": "Deleted, with its log"}}
