@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 from copy import copy
 from typing import Any, Self, Unpack
 from uuid import UUID
@@ -27,12 +27,14 @@ from execution.handlers import HandlerRegistry
 from execution.idempotency import IdempotencyKeys
 from execution.kinds import KnownKinds
 from execution.lifecycle import kept_running
+from execution.log_stream import Follower, LogFilter, LogStream
 from execution.progress_tracker import ExecutionProgressTracker
 from execution.reader import ExecutionReader
 from execution.relay import LogRelay
 from execution.repository.database import Database
 from execution.repository.event_log import EventLog
 from execution.repository.listing import MAX_PAGE_SIZE
+from execution.repository.log_position import StreamPosition
 from execution.repository.repository import ExecutionRepository
 from execution.repository.workers import WorkerStore
 from execution.settings import Settings
@@ -97,6 +99,12 @@ class ExecutionService(ExecutionReader):
         self._watcher = LogWatcher(self.repository, poll_interval=settings.poll_interval_seconds)
         self.state_manager.listen(self._watcher.noted)
         self._end_watcher = EndWatcher(self.state_manager, poll_interval=settings.poll_interval_seconds)
+        self._log_stream = LogStream(
+            EventLog(db),
+            db.wakeups,
+            poll_interval=settings.poll_interval_seconds,
+            replay_limit=settings.stream_replay_limit,
+        )
         self._kinds = KnownKinds(self.registry, self._workers)
         self._bulk = BulkCommands(self.repository, self.state_manager)
         self._stack = AsyncExitStack()
@@ -106,6 +114,7 @@ class ExecutionService(ExecutionReader):
     async def start(self, *, relay: bool = True) -> None:
         """Start the background loops; the event bus is told only with `relay`."""
         await self._stack.enter_async_context(kept_running("watcher", self._watcher.run))
+        await self._stack.enter_async_context(kept_running("log stream", self._log_stream.run))
         await self._stack.enter_async_context(kept_running("end watcher", self._end_watcher.run))
         await self._stack.enter_async_context(kept_running("admission", self.admission.run))
         await self._stack.enter_async_context(kept_running("idempotency keys", self.idempotency_keys.run))
@@ -200,6 +209,16 @@ class ExecutionService(ExecutionReader):
     def watching(self, execution: Execution, after_version: int = 0) -> AbstractContextManager[Watch]:
         """The same of an execution that was just read, for a caller that waits for other things as well."""
         return self._watcher.watching(execution.id, after_version, known_version=execution.version)
+
+    def following(
+        self, wanted: Mapping[str, Any] | None = None, after: StreamPosition | None = None
+    ) -> AbstractAsyncContextManager[Follower]:
+        """The log of the tenant, live: what `LogFilter` admits, after a position or from now on.
+
+        Raises, when it is entered:
+            InvalidPositionError: this log has not come to that position.
+        """
+        return self._log_stream.following(LogFilter(tenant_id=self._tenant_id, **wanted or {}), after)
 
     async def wait(self, execution_id: UUID, timeout: float | None = None) -> Execution:  # noqa: ASYNC109
         """The execution once it has ended.

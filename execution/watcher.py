@@ -43,7 +43,7 @@ class WatchLimits:
     """What is kept for one watcher that does not come to taking it."""
 
     items: int = 200
-    size: int = 262_144
+    size: int = 65_536
     """Bytes, as JSON."""
 
 
@@ -66,7 +66,7 @@ class Watch:
         self._watcher = watcher
         self._ends_from = known_version
         limits = watcher.limits
-        self._buffer: Buffer[HistoryItem] = Buffer(max_items=limits.items, max_bytes=limits.size)
+        self._buffer: Buffer[HistoryItem] = Buffer(_size, max_items=limits.items, max_bytes=limits.size)
 
     async def take(self, within: float | None = None) -> list[HistoryItem]:
         """The next entries, in order, as soon as there are some; none when the time (seconds) is over first.
@@ -95,7 +95,7 @@ class Watch:
         self.known_version = max(self.known_version, item.version)
         if item.version != self.version + 1 or not self.is_hungry:
             return
-        if self._buffer.put(item, len(item.encoded)):
+        if self._buffer.put(item):
             self.version = item.version
         else:
             self.is_hungry = False
@@ -239,3 +239,7 @@ class LogWatcher:
         for watches in self._watches.values():
             for watch in watches:
                 watch.close(ServiceClosedError("The watcher"))
+
+
+def _size(item: HistoryItem) -> int:
+    return len(item.encoded)
