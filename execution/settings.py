@@ -262,13 +262,10 @@ class Settings(BaseSettings):
     require_if_match: bool = False
     """Refuse commands over HTTP that do not name the version they were decided on (`If-Match`). Default off: a command
     without it applies to whatever is there."""
+
     stream_ping_seconds: Seconds = 15.0
     """Longest silence of an event stream; then it sends a comment. Default 15 s: below the minute after which proxies
     give up a silent connection, and what a stream's client may take for a broken one."""
-
-    stream_stall_seconds: Seconds = 30.0
-    """Time a stream's client may take nothing of what is sent to it before its connection is cut. Default 30 s; it goes
-    on where it was by connecting again."""
 
     stream_lifetime_seconds: Seconds = 3_600.0
     """Longest life of one event stream; its client connects again and goes on where it was. Default one hour: keys are

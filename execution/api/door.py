@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from execution.api.rate_limit import RateLimits
+from execution.api.streams import OpenStreams
 from execution.keys import KeyRing
 from execution.metrics import ServiceMetrics
 from execution.readiness import Readiness
@@ -26,6 +27,7 @@ class Door:
     rates: RateLimits
     metrics: ServiceMetrics
     readiness: Readiness
+    streams: OpenStreams
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when nothing more is accepted: whatever waits for something else to happen ends."""
 

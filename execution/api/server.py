@@ -52,6 +52,7 @@ class HttpServer:
     def _stop_accepting(self) -> None:
         self._door.closing.set()
         self._server.should_exit = True
+        self._door.streams.close()
 
 
 class _Uvicorn(uvicorn.Server):

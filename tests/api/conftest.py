@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -26,9 +27,17 @@ def registry() -> HandlerRegistry:
 
 
 @pytest.fixture
-async def service(database_url: str, registry: HandlerRegistry) -> AsyncIterator[ExecutionService]:
+def changes() -> dict[str, Any]:
+    """Settings that differ; tests override it."""
+    return {}
+
+
+@pytest.fixture
+async def service(
+    database_url: str, registry: HandlerRegistry, changes: dict[str, Any]
+) -> AsyncIterator[ExecutionService]:
     """Without a worker: what is submitted stays as it is. At the end every row is what its log says."""
-    async with open_service(short_settings(database_url), registry=registry) as service:
+    async with open_service(short_settings(database_url, **changes), registry=registry) as service:
         yield service
     await check_database(database_url)
 
