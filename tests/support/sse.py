@@ -118,7 +118,8 @@ async def event_stream(
     try:
         writer.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
         async with asyncio.timeout(PATIENCE):
-            yield await _answered(reader)
+            client = await _answered(reader)
+        yield client
     finally:
         writer.transport.abort()
 
