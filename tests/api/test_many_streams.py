@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from http import HTTPStatus
 from random import Random
 from uuid import UUID
 
@@ -64,7 +65,10 @@ async def restless(servers: Sequence[StreamServer], execution_id: UUID, chance: 
     while not versions or versions[-1] != LAST:
         path = f"/v1/executions/{execution_id}/events"
         async with event_stream(chance.choice(servers).url, path, last_event_id=last) as stream:
-            assert stream.status == 200
+            if stream.status == HTTPStatus.SERVICE_UNAVAILABLE:  # too many come at once: as it says, a little later
+                await asyncio.sleep(float(stream.headers["retry-after"]) * (0.5 + chance.random()))
+                continue
+            assert stream.status == HTTPStatus.OK
             versions += await seen_of(stream, chance.randint(1, LAST))
             last = str(versions[-1]) if versions else None
     return versions
@@ -122,8 +126,7 @@ async def test_a_subscriber_costs_little_memory_and_no_connection(
         after = await server.report()
         assert after["streams"] == crowd.subscribers
         each = (after["rss"] - before["rss"]) / crowd.subscribers / KIB
-        record_property("KiB each", round(each, 1))
-        assert each <= 50
+        assert each <= 50, f"KiB for each of {crowd.subscribers}"
         assert await sessions(sql) <= connections + 2, "the pool may have grown, the crowd is nothing to it"
 
 
