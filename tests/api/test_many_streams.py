@@ -108,7 +108,6 @@ async def test_a_subscriber_costs_little_memory_and_no_connection(
     database_url: str,
     sql: AnyConnection,
     crowd: Crowd,
-    record_property: Callable[[str, object], None],
 ) -> None:
     executions = await started(service, crowd.executions)
     paths = [f"/v1/executions/{executions[n % crowd.executions].id}/events" for n in range(crowd.subscribers)]
