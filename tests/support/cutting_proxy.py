@@ -51,6 +51,8 @@ class CuttingProxy:
         self.struck = asyncio.Event()
         self.server_answered = asyncio.Event()
         self.refused = asyncio.Event()
+        self.speaks = asyncio.Event()
+        self.speaks.set()
 
     def arm(self, fault: Fault, *, then_close: bool = False) -> None:
         """Let a fault strike the next execution of a statement, and close the door behind it if asked to."""
@@ -71,6 +73,13 @@ class CuttingProxy:
 
     def open_door(self) -> None:
         self._is_open = True
+
+    def fall_silent(self) -> None:
+        """Take everything in and let no answer out, as a server does that hangs."""
+        self.speaks.clear()
+
+    def speak_again(self) -> None:
+        self.speaks.set()
 
     async def serve(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         if not self._is_open:
@@ -136,6 +145,7 @@ class _Connection:
     async def pass_answers(self) -> None:
         withheld = b""
         while chunk := await _read(self._from_server):
+            await self._proxy.speaks.wait()
             if self._fault is None:
                 self._to_client.write(chunk)
                 continue
