@@ -52,8 +52,8 @@ class ServiceMetrics:
         self._queue = QueueSurvey(database, lambda: {*service.registry.kinds, *self._executions.created})
         service.state_manager.listen(self._executions.noted)
         self._registry = CollectorRegistry()
-        ProcessCollector(namespace="execution", registry=self._registry)
         self._registry.register(_Reading(lambda: self._read(database)))
+        ProcessCollector(namespace="execution", registry=self._registry)
 
     async def run(self) -> None:
         """Measure until cancelled."""

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from execution.api.app import create_app
 from execution.api.door import Door
+from execution.domain.state import ExecutionState
 from execution.readiness import FRESH_SECONDS, Finding, Verdict
 from execution.service import ExecutionService
 from execution.wiring import open_service
-from tests.support.service import PATIENCE, ended, running_worker, short_settings
+from tests.support.service import PATIENCE, ended, reached, running_worker, short_settings
 from tests.support.waiting import eventually
 
+HTTP_GUIDE = Path(__file__).parents[2] / "docs" / "http.md"
 UNITS = ("_seconds", "_bytes", "_total", "_ratio")
 COUNTED_THINGS = re.compile(
     r"_(in_flight|open|fds|slots|running|waiting|scheduled|held|queued|size|limit|connections)$"
@@ -185,3 +189,26 @@ class TestMetrics:
             name = f"{family.name}_total" if family.type == "counter" else family.name
             assert name.endswith(UNITS) or COUNTED_THINGS.search(name) or family.name == "execution_build_info", name
             assert not name.endswith(("_ms", "_milliseconds", "_kib", "_percent"))
+
+
+async def test_the_documentation_lists_every_metric(
+    api: httpx.AsyncClient, door: Door, service: ExecutionService
+) -> None:
+    created = (await api.post("/v1/executions", json={"kind": "noop"})).json()
+    async with running_worker(service) as worker:
+        door.look_after(worker)
+        await ended(service, UUID(created["id"]))
+        held = await service.create_execution("noop", {"seconds": 60})
+        await reached(service, held.id, ExecutionState.RUNNING)
+        await api.get("/metrics")
+        families = list(door.metrics.families())
+        await service.cancel_execution(held.id)
+    table = [line for line in HTTP_GUIDE.read_text(encoding="utf-8").splitlines() if line.startswith("| `execution_")]
+    assert table == [row_of(family) for family in families]
+
+
+def row_of(family: Metric) -> str:
+    """The row of the guide's table: paste it there."""
+    labels = {name: None for sample in family.samples for name in sample.labels if name != "le"}
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    return f"| `{name}` | {family.type} | {', '.join(f'`{one}`' for one in labels)} | {family.documentation} |"
