@@ -51,7 +51,7 @@ def withhold(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
     for name, value in event.items():
         if name in WITHHELD:
             event[name] = "(withheld)"
-        elif isinstance(value, str):
+        elif isinstance(value, str) and "://" in value:
             event[name] = _SECRET_OF_API_KEY.sub(r"\g<before>***", _PASSWORD_IN_URL.sub(r"\g<before>:***@", value))
     return event
 

@@ -157,13 +157,19 @@ def _of_queue(survey: QueueSurvey) -> Iterator[Metric]:
     yield _gauge(
         "queue_waiting", "Due executions that wait for a worker; counted to 100,000.", depth.waiting if depth else None
     )
-    yield _gauge("queue_scheduled", "Executions that wait for their time; so too.", depth.scheduled if depth else None)
+    yield _gauge(
+        "queue_scheduled",
+        "Executions that wait for their time; counted to 100,000.",
+        depth.scheduled if depth else None,
+    )
     yield _gauge(
         "queue_oldest_wait_seconds",
         "How long the oldest due one has waited for a worker.",
         depth.oldest_wait if depth else None,
     )
-    held = GaugeMetricFamily("execution_queue_held", "Executions that workers hold; so too.", labels=["state"])
+    held = GaugeMetricFamily(
+        "execution_queue_held", "Executions that workers hold; counted to 100,000.", labels=["state"]
+    )
     for state, count in depth.held.items() if depth else ():
         held.add_metric([state], count)
     yield held

@@ -12,7 +12,6 @@ from http import HTTPStatus
 
 import structlog
 from fastapi import Request
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from execution.api.limits import ALWAYS_ANSWERED, is_stream
@@ -23,12 +22,12 @@ from execution.request_tally import RequestTally
 
 log = structlog.get_logger(__name__)
 
-REQUEST_ID = "X-Request-ID"
 UNMATCHED = "unmatched"
 """The route of a request that no route takes."""
 CLIENT_GONE = 499
 """The status of an answer that was never begun because nobody waited for it any more."""
 
+_REPLAYED = (b"idempotent-replayed", b"true")
 _SANE_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:~+/=-]{0,127}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -53,17 +52,19 @@ class AccessLog:
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id, self._tally)
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, answer.send)
-            except Exception:
-                log.exception("http.defect", route=_route(scope))
-                if not answer.status:
-                    await problem(ExecutionServiceError(), Request(scope))(scope, receive, answer.send)
-                raise
-            finally:
-                answer.end()
-                self._note(scope, answer)
+        # Not as a context manager: that one looks through everything else in the context, for each request.
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, receive, answer.send)
+        except Exception:
+            log.exception("http.defect", route=_route(scope))
+            if not answer.status:
+                await problem(ExecutionServiceError(), Request(scope))(scope, receive, answer.send)
+            raise
+        finally:
+            answer.end()
+            self._note(scope, answer)
+            structlog.contextvars.reset_contextvars(**bound)
 
     def _note(self, scope: Scope, answer: _Answer) -> None:
         status, method, route = answer.status or CLIENT_GONE, _method(scope), _route(scope)
@@ -119,10 +120,10 @@ class _Answer:
 
     def _begin(self, message: Message) -> None:
         self.status = message["status"]
-        headers = MutableHeaders(scope=message)
-        headers[REQUEST_ID] = self._request_id
-        self._tally.replays += headers.get("idempotent-replayed") == "true"
-        if is_stream(message):
+        headers = message["headers"] = list(message.get("headers", ()))
+        self._tally.replays += _REPLAYED in headers
+        headers.append((b"x-request-id", self._request_id.encode("ascii")))
+        if is_stream(headers):
             self._is_stream = True
             self._tally.in_flight -= 1
             self._tally.open_streams += 1

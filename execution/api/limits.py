@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -156,7 +156,7 @@ class _Exchange:
         """A part of the answer. A stream that has begun needs neither its place nor a limit of time any more."""
         if message["type"] == "http.response.start":
             self.has_begun = True
-            if is_stream(message) and self.deadline is not None:
+            if is_stream(message.get("headers", ())) and self.deadline is not None:
                 self.deadline.reschedule(None)
                 self.leave_room()
         await self._send(message)
@@ -178,12 +178,12 @@ def preferred_wait(prefer: bytes) -> int:
     return min(int(found[1]), MOST_PATIENCE) if found else 0
 
 
-def is_stream(start: Message) -> bool:
-    """Does this answer begin an event stream?"""
-    return any(
-        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
-        for name, value in start.get("headers", ())
-    )
+def is_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Do these headers, their names in small letters as ASGI has them, begin an event stream?"""
+    for name, value in headers:
+        if name == b"content-type":
+            return value.startswith(b"text/event-stream")
+    return False
 
 
 def _whole_number(text: bytes | None) -> int:

@@ -210,5 +210,5 @@ async def test_the_documentation_lists_every_metric(
 def row_of(family: Metric) -> str:
     """The row of the guide's table: paste it there."""
     labels = {name: None for sample in family.samples for name in sample.labels if name != "le"}
-    name = f"{family.name}_total" if family.type == "counter" else family.name
+    name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
     return f"| `{name}` | {family.type} | {', '.join(f'`{one}`' for one in labels)} | {family.documentation} |"
