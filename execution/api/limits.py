@@ -24,6 +24,7 @@ from execution.api.errors import (
     RequestTooLargeError,
     UnsupportedMediaTypeError,
 )
+from execution.api.preferences import preferred_wait
 from execution.api.problems import problem
 from execution.errors import ExecutionServiceError, OverloadedError
 from execution.request_tally import RequestTally
@@ -34,12 +35,9 @@ log = structlog.get_logger(__name__)
 BATCH_PATH = "/v1/executions/batch"
 ALWAYS_ANSWERED = frozenset({"/health/live", "/health/ready", "/metrics"})
 """What tells of an overload must be answered in one."""
-MOST_PATIENCE = 60
-"""Most seconds that `Prefer: wait` may ask for."""
 
 _BOUNDS = DocumentBounds()
 _BATCH_BOUNDS = DocumentBounds(keys=100_000, values=250_000)
-_WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 _JSON = re.compile(r"application/json\s*(;\s*charset\s*=\s*\"?utf-?8\"?\s*)?", re.IGNORECASE)
 
 
@@ -75,7 +73,7 @@ class RequestLimits:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        patience = preferred_wait(headers.get(b"prefer", b""))
+        patience = _preferred_wait(scope) if b"prefer" in headers else 0
         room = self._waiting if patience else self._in_flight
         if not room.enter():
             self._tally.overloaded += 1
@@ -172,18 +170,16 @@ class _Exchange:
         return RequestIncompleteError(seconds) if self._awaits_body else RequestTimeoutError(seconds)
 
 
-def preferred_wait(prefer: bytes) -> int:
-    """The seconds that a `Prefer` header asks to be kept waiting for; 0 if it does not."""
-    found = _WAIT.search(prefer) if prefer else None
-    return min(int(found[1]), MOST_PATIENCE) if found else 0
-
-
 def is_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Do these headers, their names in small letters as ASGI has them, begin an event stream?"""
     for name, value in headers:
         if name == b"content-type":
             return value.startswith(b"text/event-stream")
     return False
+
+
+def _preferred_wait(scope: Scope) -> int:
+    return preferred_wait(Request(scope).headers.getlist("prefer")) or 0
 
 
 def _whole_number(text: bytes | None) -> int:

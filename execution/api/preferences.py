@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -29,8 +30,15 @@ async def _wait(
         ),
     ] = None,
 ) -> int | None:
-    """Seconds; None where nothing, or nothing understood, is preferred: preferences never make a request fail."""
-    for preference in re.split(r"[,;]", ",".join(request.headers.getlist("prefer"))):
+    """Seconds; None where nothing is preferred."""
+    return preferred_wait(request.headers.getlist("prefer"))
+
+
+def preferred_wait(headers: Iterable[str]) -> int | None:
+    """The seconds that `Prefer` headers ask for; None where nothing, or nothing understood, is preferred: preferences
+    never make a request fail.
+    """
+    for preference in re.split(r"[,;]", ",".join(headers)):
         wait = _WAIT.fullmatch(preference.strip())
         if wait is not None:
             return min(int(wait["seconds"]), MAX_WAIT_SECONDS)

@@ -12,7 +12,6 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
 from execution.api.app import create_app
-from execution.api.limits import MOST_PATIENCE, preferred_wait
 from execution.service import ExecutionService
 from execution.wiring import open_service
 from tests.support.service import PATIENCE, short_settings
@@ -147,20 +146,3 @@ class TestTime:
 
         async with client_of(app) as api:
             assert (await api.get("/stream")).text == ": tick\n\n" * 3
-
-
-@pytest.mark.parametrize(
-    ("prefer", "seconds"),
-    [
-        (b"", 0),
-        (b"wait=5", 5),
-        (b"respond-async, Wait = 7", 7),
-        (b'wait="9"', 9),
-        (b"wait=100000", MOST_PATIENCE),
-        (b"await=5", 0),
-        (b"wait=-1", 0),
-        (b"wait=x", 0),
-    ],
-)
-def test_preferred_wait(prefer: bytes, seconds: int) -> None:
-    assert preferred_wait(prefer) == seconds

@@ -20,11 +20,11 @@ from execution.api.models import ExecutionDocument, ExecutionList, HistoryPage
 from execution.api.paging import DEFAULT_LIMIT, MAX_LIMIT, Filters, Window, link_to_next, list_answer, next_url
 from execution.api.preconditions import IfNoneMatch, OwnIfMatch
 from execution.api.preferences import WaitSeconds, waited_for
+from execution.api.trace_context import TracedSubmission
 from execution.api.values import VERSION_LIMIT, Moment, Version
 from execution.domain.execution import Execution
 from execution.errors import VersionConflict
 from execution.service import ExecutionService
-from execution.submission import Submission
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=IdempotentRoute)
 
@@ -34,7 +34,7 @@ AtMoment = Annotated[Moment | SkipJsonSchema[None], Query(description="The execu
 
 @router.post("", status_code=202, response_model=ExecutionDocument, operation_id="create_execution", responses=CREATED)
 async def create_execution(
-    submission: Submission, service: OwnService, door: OwnDoor, command_id: CommandId, wait: WaitSeconds
+    submission: TracedSubmission, service: OwnService, door: OwnDoor, command_id: CommandId, wait: WaitSeconds
 ) -> Response:
     """Submit an execution; it waits for a worker at once unless `start` is false."""
     execution = await service.submit(submission, command_id=command_id)
