@@ -20,6 +20,7 @@ from execution.domain.state import ExecutionState
 from execution.readiness import FRESH_SECONDS, Finding, Verdict
 from execution.service import ExecutionService
 from execution.wiring import open_service
+from tests.support.http_server import served
 from tests.support.service import PATIENCE, ended, reached, running_worker, short_settings
 from tests.support.waiting import eventually
 
@@ -49,6 +50,15 @@ async def samples(api: httpx.AsyncClient) -> dict[str, float]:
 
 async def is_refused(api: httpx.AsyncClient) -> bool:
     return (await api.post("/v1/executions", json={"kind": "noop"})).status_code == 503
+
+
+async def is_closed(url: str) -> bool:
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
+            await client.get("/health/live")
+    except httpx.TransportError:
+        return True
+    return False
 
 
 class TestReadiness:
@@ -128,6 +138,18 @@ class TestReadiness:
         assert answer.status_code == 503
         assert answer.json()["checks"]["process"]["reason"] == "this process is stopping"
         assert (await api.get("/health/live")).status_code == 200
+
+    async def test_a_stop_leaves_balancers_the_time_to_notice(self, database_url: str) -> None:
+        settings = short_settings(database_url, shutdown_delay_seconds=1.0)
+        async with open_service(settings) as service, served(create_app(service)) as server:
+            async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+                assert (await client.get("/health/ready")).status_code == 200
+                server.stop()
+            # Over new connections, as a balancer's: they are still taken.
+            async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+                assert (await client.get("/health/ready")).status_code == 503
+                assert (await client.post("/v1/executions", json={"kind": "noop"})).status_code == 202
+            await eventually(lambda: is_closed(server.url), within=PATIENCE, what="nothing is accepted any more")
 
     async def test_a_worker_that_falls_silent(
         self, api: httpx.AsyncClient, door: Door, service: ExecutionService
