@@ -5,14 +5,17 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from execution.api.caller import GuardedRoute, bearer
 from execution.api.door import OwnDoor
 from execution.readiness import Report, Verdict
 
 router = APIRouter(tags=["operations"])
+guarded = APIRouter(tags=["operations"], route_class=GuardedRoute, dependencies=[Depends(bearer)])
+"""Figures of all tenants together are for those who have a key, once there are keys."""
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -57,7 +60,7 @@ async def get_readiness(door: OwnDoor) -> Response:
     return JSONResponse(_document(report).model_dump(mode="json"), status, {"Cache-Control": "no-store"})
 
 
-@router.get(
+@guarded.get(
     "/metrics",
     operation_id="get_metrics",
     response_class=Response,
@@ -66,6 +69,9 @@ async def get_readiness(door: OwnDoor) -> Response:
 async def get_metrics(door: OwnDoor) -> Response:
     """What Prometheus scrapes."""
     return Response(await door.metrics.exposition(), media_type=METRICS_TYPE)
+
+
+router.include_router(guarded)
 
 
 def _document(report: Report) -> ReadinessDocument:
