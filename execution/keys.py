@@ -120,7 +120,7 @@ class KeyRing:
             expires_at=None if expires_in is None else now + expires_in,
         )
         await self._store.add(key)
-        self._any.forget()
+        self.forget()
         return NewKey(key=key, token=token.text)
 
     async def list_keys(self, tenant_id: str | None = None) -> list[ApiKey]:
@@ -136,7 +136,7 @@ class KeyRing:
         key = await self._store.revoke(_id_or_prefix(which))
         if key is None:
             raise ApiKeyNotFoundError(prefix_of(which) if which.startswith("exk_") else which)
-        self._found.forget()
+        self.forget()
         return key
 
     # Asking for
@@ -174,6 +174,11 @@ class KeyRing:
         except InvalidApiKeyError:
             return True
         return prefix in self._accepted or prefix in self._found
+
+    def forget(self) -> None:
+        """Look again at whatever is asked next."""
+        self._found.forget()
+        self._any.forget()
 
     async def check_exposure(self) -> bool:
         """Is a key needed now? To be asked, and the answer to be told, before the door opens.

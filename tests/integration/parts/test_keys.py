@@ -127,6 +127,13 @@ class TestNoKey:
         assert await needs_a_key(KeyRing(database, Settings()))
         assert await ring.check_exposure()
 
+    async def test_nor_does_deleting_their_rows_while_a_server_runs(self, ring: KeyRing, database: Database) -> None:
+        await created(ring)
+        assert await needs_a_key(ring)
+        await database.pool.execute("DELETE FROM api_keys")
+        ring.forget()
+        assert await needs_a_key(ring)
+
     async def test_the_key_of_the_settings_counts(self, database: Database) -> None:
         ring = KeyRing(database, Settings(api_key=OWN))
         assert await needs_a_key(ring)
