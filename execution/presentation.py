@@ -61,8 +61,9 @@ def describe_entry(item: HistoryItem) -> str:
 
 def describe_actor(item: HistoryItem) -> str:
     """Who caused an entry; of a worker only the end of its id, which tells workers apart well enough."""
-    name, _, identity = (item.actor or "").partition(":")
-    return printable(f"{name} …{identity[-6:]}" if identity else name)
+    actor = item.actor or ""
+    name, _, identity = actor.partition(":")
+    return printable(f"{name} …{identity[-6:]}" if name == "worker" else actor)
 
 
 def printable(text: str) -> str:

@@ -16,6 +16,7 @@ from execution.api.server import HttpServer
 from execution.domain.execution import Execution
 from execution.errors import ExecutionNotFoundError
 from execution.keys import KeyRing
+from execution.presentation import describe_actor
 from execution.principal import Scope
 from execution.service import ExecutionService
 from tests.support.open_api import Operation, needs, operations
@@ -149,6 +150,7 @@ async def test_what_one_does_is_recorded_under_the_name_of_its_key(
     created = await neighbour.post("/v1/executions", json={"kind": "noop"})
     items = await service.for_tenant("neighbour").history(UUID(created.json()["id"]))
     assert {item.actor for item in items} == {"key:all"}
+    assert {describe_actor(item) for item in items} == {"key:all"}
 
 
 async def test_who_was_not_there_before_finds_nothing(service: ExecutionService, theirs: list[Execution]) -> None:

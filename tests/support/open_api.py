@@ -19,7 +19,6 @@ class Operation:
     path: str
     body: Any
     """The least one that is valid; None if it takes none."""
-    answers: frozenset[int]
 
     @property
     def name(self) -> str:
@@ -41,7 +40,6 @@ def operations(document: Mapping[str, Any], under: str) -> Iterator[Operation]:
                 method=method.upper(),
                 path=path,
                 body=None if content is None else least(document, content["schema"]),
-                answers=frozenset(int(code) for code in declared["responses"]),
             )
 
 
