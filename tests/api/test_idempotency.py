@@ -271,16 +271,18 @@ class TestCutOff:
         assert is_replay(repeated)
         assert len(await executions(service)) == 1
 
-    async def test_a_handler_that_is_cancelled_there_goes_on(
-        self, api: httpx.AsyncClient, service: ExecutionService, hold: Hold
+    async def test_a_handler_that_is_cancelled_goes_on(
+        self, api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection
     ) -> None:
+        """Before that: while the effect is on its way."""
         key = new_key()
-        sending = asyncio.create_task(api.post(PATH, json=NOOP, headers=key))
-        await hold.is_reached()
-        for _ in range(2):
-            sending.cancel()
-            await asyncio.sleep(0)
-        await hold.end()
+        async with sql.transaction():
+            await sql.execute("LOCK TABLE execution_events")
+            sending = asyncio.create_task(api.post(PATH, json=NOOP, headers=key))
+            await eventually(lambda: waiting_sessions(sql), within=PATIENCE, what="the effect is on its way")
+            for _ in range(2):
+                sending.cancel()
+                await asyncio.sleep(0)
         with pytest.raises(asyncio.CancelledError):
             await sending
         again = await api.post(PATH, json=NOOP, headers=key)

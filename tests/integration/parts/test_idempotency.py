@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -21,9 +22,9 @@ from execution.service import ExecutionService
 from execution.wiring import open_service
 from tests.support.client_commands import CLIENT_COMMANDS, ClientCommand
 from tests.support.cutting_proxy import CuttingProxy, Fault, cutting_proxy
-from tests.support.service import short_settings
-from tests.support.stored import AnyConnection, versions_by_command
-from tests.support.waiting import no_leaked_tasks
+from tests.support.service import PATIENCE, short_settings
+from tests.support.stored import AnyConnection, versions_by_command, waiting_sessions
+from tests.support.waiting import eventually, no_leaked_tasks
 
 T = "tenant"
 K = "8e03978e-40d5-43e8-bc93-6894a57f9324"
@@ -32,6 +33,8 @@ ANOTHER = sha256(b"another request").digest()
 CREATED = Answer(status=202, headers={"etag": '"1"', "location": "/v1/executions/1"}, body=b'{"id":1}\0')
 REFUSED = Answer(status=409, headers={"content-type": "application/problem+json"}, body=b"{}")
 SENDERS = 100
+UNBLOCKED_SECONDS = 4.0
+"""Less than the time for which a statement waits for a lock."""
 
 
 @pytest.fixture
@@ -224,16 +227,27 @@ class TestDatabase:
         await asyncio.gather(*(keys.remember(one, CREATED) for one in reservations))
         assert await sql.fetchval(transactions) <= 4
 
-    async def test_two_processes_do_not_block_each_other(
-        self, keys: IdempotencyKeys, elsewhere: IdempotencyKeys
-    ) -> None:
-        """The same keys from both sides, in opposite orders."""
-        names = [f"key {number}" for number in range(SENDERS)]
-        for _ in range(5):
-            asked = [keys.reserve(T, key, THIS, seconds=0) for key in names]
-            asked += [elsewhere.reserve(T, key, THIS, seconds=0) for key in reversed(names)]
-            outcomes = await asyncio.gather(*asked, return_exceptions=True)
-            assert {type(one) for one in outcomes} <= {Reservation, IdempotencyKeyInProgressError}
+    async def test_two_processes_do_not_block_each_other(self, database_url: str, sql: AnyConnection) -> None:
+        """The same keys from both sides, in opposite orders, and both have to wait in the middle."""
+        await sql.execute(
+            f"ALTER DATABASE {await sql.fetchval('SELECT current_database()')} SET deadlock_timeout = 60000"
+        )
+        names = [f"key {number:03}" for number in range(SENDERS)]
+        async with Database(database_url) as one_database, Database(database_url) as other_database:
+            one, other = (IdempotencyKeys(each, keep_hours=24) for each in (one_database, other_database))
+            await asyncio.gather(*(one.reserve(T, key, THIS, seconds=0) for key in names))
+            async with sql.transaction():
+                await sql.execute("SELECT FROM idempotency_keys WHERE key = 'key 050' FOR UPDATE")
+                asked = [one.reserve(T, key, THIS, seconds=0) for key in names]
+                asked += [other.reserve(T, key, THIS, seconds=0) for key in reversed(names)]
+                outcomes = asyncio.gather(*asked, return_exceptions=True)
+
+                async def both_wait() -> bool:
+                    return await waiting_sessions(sql) == 2
+
+                await eventually(both_wait, within=PATIENCE, what="both wait for a lock")
+            async with asyncio.timeout(UNBLOCKED_SECONDS):
+                assert Counter(type(outcome) for outcome in await outcomes)[Reservation] >= SENDERS
 
     @pytest.mark.parametrize("fault", [Fault.LOSE_ANSWER, Fault.LOSE_STATEMENT])
     async def test_a_lost_answer_or_statement_is_not_noticed(
