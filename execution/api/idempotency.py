@@ -27,9 +27,10 @@ from starlette.exceptions import HTTPException
 from execution.access_errors import IdempotencyKeyInProgressError, InvalidIdempotencyKeyError
 from execution.api.caller import GuardedRoute, Handler, principal_of
 from execution.api.door import door_of
+from execution.api.limits import preferred_wait
 from execution.api.problems import problem
 from execution.errors import DatabaseError, ExecutionServiceError
-from execution.idempotency import HOLD_SECONDS, SOON_SECONDS, IdempotencyKeys
+from execution.idempotency import SOON_SECONDS, IdempotencyKeys
 from execution.repository.idempotency_keys import Answer, Reservation
 from execution.shielded import to_its_end
 
@@ -100,12 +101,19 @@ def _key_of(request: Request) -> str | None:
 
 async def _answer_once(request: Request, key: str, handle: Handler) -> Response:
     keys = door_of(request).service.idempotency_keys
-    held = await keys.reserve(principal_of(request).tenant_id, key, await _fingerprint(request), seconds=HOLD_SECONDS)
+    tenant_id = principal_of(request).tenant_id
+    held = await keys.reserve(tenant_id, key, await _fingerprint(request), seconds=_time_for(request))
     if isinstance(held, Answer):
         return _replayed(held)
     request.state.command_id = held.command_id
     response = await _carry_out(request, keys, held, handle)
     return await _keep(keys, held, response)
+
+
+def _time_for(request: Request) -> float:
+    """Seconds in which the request has to be answered: who sends it again waits no longer for one that has died."""
+    patience = preferred_wait(request.headers.get("prefer", "").encode("latin-1"))
+    return door_of(request).settings.request_timeout_seconds + patience
 
 
 async def _carry_out(request: Request, keys: IdempotencyKeys, held: Reservation, handle: Handler) -> Response:

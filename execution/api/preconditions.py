@@ -77,11 +77,12 @@ class IfMatch:
     async def version(self, service: ExecutionService, execution_id: UUID) -> int | None:
         """The version that the command may apply to; None: any.
 
-        One tag is checked by the write itself. Of several at most one can be current, so which one is looked up.
+        One tag is checked by the write itself. Of several at most one can be current, so which one is looked up. If
+        none is, it is left to the write to refuse that: it knows whether this command was what changed the version.
 
         Raises:
             ExecutionNotFoundError: nothing can match what does not exist.
-            PreconditionFailedError: none of them is current.
+            PreconditionFailedError: none of them can be one.
         """
         if self.tags is None or self.tags.anything:
             return None
@@ -90,9 +91,12 @@ class IfMatch:
             if _VERSION.fullmatch(only):
                 return int(only)
         execution = await service.get_execution(execution_id)
-        if not self.tags.match_strongly(execution.version):
+        if self.tags.match_strongly(execution.version):
+            return execution.version
+        named = [int(tag) for tag in self.tags.strong if _VERSION.fullmatch(tag)]
+        if not named:
             raise PreconditionFailedError(execution_id)
-        return execution.version
+        return max(named)
 
     @contextmanager
     def deciding(self, execution_id: UUID) -> Iterator[None]:
