@@ -59,7 +59,7 @@ async def nobody_answered(sql: AnyConnection) -> None:
 
 @EACH_COMMAND
 async def test_it_is_carried_out_once(
-    api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection, command: ClientCommand
+    api: httpx.AsyncClient, service: ExecutionService, command: ClientCommand
 ) -> None:
     request = await keyed(api, service, command)
     first = await request.send()
@@ -69,8 +69,12 @@ async def test_it_is_carried_out_once(
     assert execution.version == first.json()["version"]
 
 
-@EACH_COMMAND
-@pytest.mark.parametrize("if_match", ['"{version}"', '"{version}", "1000"', "*"], ids=["one", "several", "any"])
+@pytest.mark.parametrize(
+    ("command", "if_match"),
+    [(command, '"{version}"') for command in CLIENT_COMMANDS]
+    + [(CLIENT_COMMANDS[0], '"{version}", "1000"'), (CLIENT_COMMANDS[0], "*")],
+    ids=[*(command.name for command in CLIENT_COMMANDS), "several-versions", "any-version"],
+)
 async def test_a_successor_is_given_the_first_outcome(
     api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection, command: ClientCommand, if_match: str
 ) -> None:
