@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from execution.domain.commands import Cancel, Create
+from execution.domain.events import Event
+from execution.domain.evolve import fold
 from execution.domain.execution import Execution
 from execution.errors import ExecutionNotFoundError, ExecutionServiceError, InvalidDocumentError
 from execution.ids import derived_id
@@ -30,6 +32,9 @@ CANCELLED_AT_ONCE = 200
 
 Answer: TypeAlias = Execution | ExecutionServiceError
 """The execution after the command, or why there is none."""
+
+Item: TypeAlias = Submission | Mapping[str, Any] | ExecutionServiceError
+"""One of many submissions, or its fields; or, in its place, what is wrong with it already, which is then its answer."""
 
 
 class ToCommand(Protocol):
@@ -57,7 +62,7 @@ class BulkCommands:
 
     async def create(
         self,
-        submissions: Sequence[Submission | Mapping[str, Any]],
+        submissions: Sequence[Item],
         to_command: ToCommand,
         *,
         actor: str | None = None,
@@ -74,12 +79,14 @@ class BulkCommands:
         if len(submissions) > MAX_SUBMISSIONS:
             problem = f"it has {len(submissions):,} submissions, and at most {MAX_SUBMISSIONS:,} are taken at once"
             raise InvalidDocumentError("The batch", problem)
+        ids = [derived_id(command_id, index) if command_id else None for index in range(len(submissions))]
+        # What is there already must not take the place of what is missing when there is not room for all.
+        recorded = await self._recorded([one for one in ids if one])
         now = self._repository.db.clock.now()  # the same for all of them, which makes them cheaper to write
         begun: list[Coroutine[Any, Any, Execution]] = []
         try:
             for index, submission in enumerate(submissions):
-                item_id = derived_id(command_id, index) if command_id else None
-                begun.append(await self._begin(submission, to_command, now, actor, item_id))
+                begun.append(await self._begin(submission, to_command, now, actor, ids[index], recorded))
                 if index % SUBMITTED_IN_A_ROW == SUBMITTED_IN_A_ROW - 1:
                     await asyncio.sleep(0)
             return [await _answer(one) for one in begun]
@@ -89,26 +96,44 @@ class BulkCommands:
 
     async def _begin(
         self,
-        submission: Submission | Mapping[str, Any],
+        submission: Item,
         to_command: ToCommand,
         now: datetime,
         actor: str | None,
         command_id: UUID | None,
+        recorded: Mapping[UUID, Sequence[Event]],
     ) -> Coroutine[Any, Any, Execution]:
         """Queue one to be written; what is returned ends when it is, or with why it is not."""
         try:
-            if not isinstance(submission, Submission):
-                submission = Submission.checked(**submission)
+            submission = _read(submission)
+            if command_id and command_id in recorded and submission.id is None:
+                return _succeeded(fold(recorded[command_id][: 2 if submission.start else 1]))
             command = await to_command(submission, command_id)
             written = self._state_manager.begin_creation(command, now=now, actor=actor, command_id=command_id)
         except ExecutionServiceError as error:
             return _failed(error)
         return self._state_manager.created(command, written, command_id)
 
+    async def _recorded(self, ids: Sequence[UUID]) -> dict[UUID, list[Event]]:
+        """The events that creations under these ids began with: one or two each."""
+        recorded: dict[UUID, list[Event]] = {}
+        for item in await self._repository.get_histories(dict.fromkeys(ids, 0), limit_each=2) if ids else ():
+            recorded.setdefault(item.execution_id, []).append(item.to_event())
+        return recorded
+
     async def cancel(
-        self, tenant_id: str, filters: Mapping[str, Any], command: Cancel, *, limit: int, actor: str | None = None
+        self,
+        tenant_id: str,
+        filters: Mapping[str, Any],
+        command: Cancel,
+        *,
+        limit: int,
+        actor: str | None = None,
+        command_id: UUID | None = None,
     ) -> BulkCancellation:
         """Cancel what matches the filters and neither has ended nor is being cancelled, newest first.
+
+        An execution that was cancelled under the same `command_id` and retried since is not cancelled again.
 
         Raises:
             InvalidFilterError: no filter, an unknown one, or a limit out of range.
@@ -117,24 +142,37 @@ class BulkCommands:
         ids = found[:limit]
         answers: list[tuple[UUID, Answer]] = []
         for first in range(0, len(ids), CANCELLED_AT_ONCE):
-            answers += await self._cancel_each(ids[first : first + CANCELLED_AT_ONCE], command, actor)
+            some = ids[first : first + CANCELLED_AT_ONCE]
+            read = {execution.id: execution for execution in await self._repository.get_many(some)}
+            outcomes = (self._cancel(one, read.get(one), command, actor, command_id) for one in some)
+            answers += zip(some, await asyncio.gather(*map(_answer, outcomes)), strict=True)
         return BulkCancellation(answers=answers, more=len(found) > limit)
 
-    async def _cancel_each(self, ids: Sequence[UUID], command: Cancel, actor: str | None) -> list[tuple[UUID, Answer]]:
-        read = {execution.id: execution for execution in await self._repository.get_many(ids)}
-        answers = await asyncio.gather(*(_answer(self._cancel(one, read.get(one), command, actor)) for one in ids))
-        return list(zip(ids, answers, strict=True))
-
     async def _cancel(
-        self, execution_id: UUID, execution: Execution | None, command: Cancel, actor: str | None
+        self,
+        execution_id: UUID,
+        execution: Execution | None,
+        command: Cancel,
+        actor: str | None,
+        command_id: UUID | None,
     ) -> Execution:
         if execution is None:
             raise ExecutionNotFoundError(execution_id)  # deleted since it was found
-        return await self._state_manager.apply_to(execution, command, actor=actor)
+        return await self._state_manager.apply_to(execution, command, actor=actor, command_id=command_id)
+
+
+def _read(item: Item) -> Submission:
+    if isinstance(item, ExecutionServiceError):
+        raise item
+    return item if isinstance(item, Submission) else Submission.checked(**item)
 
 
 async def _failed(error: ExecutionServiceError) -> Execution:
     raise error
+
+
+async def _succeeded(execution: Execution) -> Execution:
+    return execution
 
 
 async def _answer(work: Awaitable[Execution]) -> Answer:

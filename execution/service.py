@@ -13,7 +13,7 @@ from events.bus import EventBus, InProcessEventBus
 from events.commands import CommandBus
 from execution.admission import Admission
 from execution.background_manager import BackgroundTaskManager
-from execution.bulk import BulkCancellation, BulkCommands
+from execution.bulk import Answer, BulkCancellation, BulkCommands, Item
 from execution.command_options import CommandOptions
 from execution.domain.commands import Cancel, Command, Create, Finish, Pause, Resume, Retry, Start
 from execution.domain.documents import to_document
@@ -21,7 +21,7 @@ from execution.domain.execution import Execution, JsonObject
 from execution.domain.history import HistoryItem
 from execution.domain.outcome import reported
 from execution.end_watcher import EndWatcher
-from execution.errors import ExecutionServiceError, WaitTimeoutError
+from execution.errors import WaitTimeoutError
 from execution.event_emitter import ExecutionEventEmitter
 from execution.handlers import HandlerRegistry
 from execution.idempotency import IdempotencyKeys
@@ -176,9 +176,7 @@ class ExecutionService(ExecutionReader):
         command = await self._to_command(submission, command_id)
         return await self.state_manager.create(command, actor=self._actor, command_id=command_id)
 
-    async def create_executions(
-        self, submissions: Sequence[Submission | Mapping[str, Any]], *, command_id: UUID | None = None
-    ) -> list[Execution | ExecutionServiceError]:
+    async def create_executions(self, submissions: Sequence[Item], *, command_id: UUID | None = None) -> list[Answer]:
         """Record up to 1,000 executions together. Each is answered for itself, in order: by an error where
         `create_execution` would raise it. The same call under the same `command_id` makes none twice.
 
@@ -270,7 +268,12 @@ class ExecutionService(ExecutionReader):
         return await self._command(execution_id, command, options)
 
     async def cancel_executions(
-        self, filters: Mapping[str, Any], *, reason: str | None = None, limit: int = MAX_PAGE_SIZE
+        self,
+        filters: Mapping[str, Any],
+        *,
+        reason: str | None = None,
+        limit: int = MAX_PAGE_SIZE,
+        command_id: UUID | None = None,
     ) -> BulkCancellation:
         """Cancel what matches the filters of `list_executions` and has not ended, up to `limit`, newest first.
 
@@ -278,7 +281,9 @@ class ExecutionService(ExecutionReader):
             InvalidFilterError: no filter, an unknown one, or a limit out of range.
         """
         command = Cancel(reason=reason, grace=self.settings.cancel_grace_seconds)
-        return await self._bulk.cancel(self._tenant_id, filters, command, limit=limit, actor=self._actor)
+        return await self._bulk.cancel(
+            self._tenant_id, filters, command, limit=limit, actor=self._actor, command_id=command_id
+        )
 
     async def retry_execution(
         self, execution_id: UUID, *, reason: str | None = None, **options: Unpack[CommandOptions]

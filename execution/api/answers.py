@@ -12,6 +12,10 @@ from execution.domain.execution import Execution, JsonObject
 from execution.presentation import execution_to_json
 
 
+class UnfinishedAnswer(Response):
+    """An answer that is not kept under an idempotency key: the same request again may do what is left."""
+
+
 def execution_answer(
     execution: Execution, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
 ) -> Response:

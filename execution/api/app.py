@@ -10,14 +10,14 @@ from execution.api.limits import RequestLimits
 from execution.api.openapi import DoorApp
 from execution.api.problems import add_problem_handlers
 from execution.api.rate_limit import RateLimits
-from execution.api.routes import commands, executions, operations, streams
+from execution.api.routes import bulk, commands, executions, operations, streams
 from execution.api.streams import OpenStreams
 from execution.keys import KeyRing
 from execution.metrics import ServiceMetrics
 from execution.readiness import Readiness
 from execution.service import ExecutionService
 
-ROUTERS = (executions.router, commands.router, streams.router, operations.router)
+ROUTERS = (executions.router, commands.router, bulk.router, streams.router, operations.router)
 
 
 def create_app(service: ExecutionService, *, keys: KeyRing | None = None) -> FastAPI:

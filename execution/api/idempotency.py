@@ -4,7 +4,7 @@
 |---|---|
 | an answer (2xx), or a decision on the execution: 404, 409, 412 | the answer; a repetition is given it, marked `Idempotent-Replayed` |
 | it was refused as it stands: 400, 413, 415, 422, 428, 429 | nothing: the key may be used for the request once it is mended |
-| trouble inside: 5xx, or too many changes at once | the command's id: a repetition goes on under it at once |
+| trouble inside: 5xx, too many changes at once, or either in part of a batch | the command's id: a repetition goes on under it at once |
 
 Who sends is known before anything is kept, so 401 and 403 never get here.
 """  # noqa: E501 - the rows of the table
@@ -25,6 +25,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from execution.access_errors import IdempotencyKeyInProgressError, InvalidIdempotencyKeyError
+from execution.api.answers import UnfinishedAnswer
 from execution.api.caller import GuardedRoute, Handler, principal_of
 from execution.api.door import door_of
 from execution.api.limits import preferred_wait
@@ -150,6 +151,9 @@ async def _in_time(request: Request, held: Reservation, handle: Handler) -> Resp
 
 async def _keep(keys: IdempotencyKeys, held: Reservation, response: Response) -> Response:
     """Keep what was answered; returns what to answer."""
+    if isinstance(response, UnfinishedAnswer):
+        await keys.release(held)
+        return response
     if not (response.status_code < HTTPStatus.MULTIPLE_CHOICES or response.status_code in _DECISIONS):
         await _let_go(keys, held, response.status_code)
         return response

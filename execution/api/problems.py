@@ -112,10 +112,10 @@ async def _of_validation(request: Request, error: Exception) -> Response:
     unreadable = next((one for one in errors if one["type"] == "json_invalid"), None)
     if unreadable is not None:
         return problem(MalformedRequestError("The body", f"it is not JSON ({unreadable['ctx']['error']})"), request)
-    return problem(InvalidFieldsError([_invalid_field(one) for one in errors]), request)
+    return problem(InvalidFieldsError([invalid_field(one) for one in errors]), request)
 
 
-def _invalid_field(one: Mapping[str, Any]) -> JsonObject:
+def invalid_field(one: Mapping[str, Any]) -> JsonObject:
     """Where and why, but never the value: it may be a secret."""
     where, *path = one["loc"]
     pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)

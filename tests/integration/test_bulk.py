@@ -226,6 +226,15 @@ class TestCancelling:
         assert isinstance(answers[second.id], ExecutionNotFoundError)
         assert isinstance(answers[third.id], Execution)
 
+    async def test_under_the_same_command_id_what_was_retried_since_is_not_cancelled_again(
+        self, service: ExecutionService
+    ) -> None:
+        execution, command_id = await service.create_execution("noop"), new_id()
+        first = await service.cancel_executions({"kind": "noop"}, command_id=command_id)
+        retried = await service.retry_execution(execution.id)
+        assert await service.cancel_executions({"kind": "noop"}, command_id=command_id) == first
+        assert await service.get_execution(execution.id) == retried
+
     async def test_with_a_worker_taking_them(self, database_url: str) -> None:
         async with open_service(short_settings(database_url)) as service, running_worker(service):
             executions = made(await service.create_executions([SUBMISSION] * 300))
