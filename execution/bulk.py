@@ -86,7 +86,8 @@ class BulkCommands:
         begun: list[Coroutine[Any, Any, Execution]] = []
         try:
             for index, submission in enumerate(submissions):
-                begun.append(await self._begin(submission, to_command, now, actor, ids[index], recorded))
+                one = await self._begin(submission, to_command, recorded, now=now, actor=actor, command_id=ids[index])
+                begun.append(one)
                 if index % SUBMITTED_IN_A_ROW == SUBMITTED_IN_A_ROW - 1:
                     await asyncio.sleep(0)
             return [await _answer(one) for one in begun]
@@ -98,10 +99,11 @@ class BulkCommands:
         self,
         submission: Item,
         to_command: ToCommand,
+        recorded: Mapping[UUID, Sequence[Event]],
+        *,
         now: datetime,
         actor: str | None,
         command_id: UUID | None,
-        recorded: Mapping[UUID, Sequence[Event]],
     ) -> Coroutine[Any, Any, Execution]:
         """Queue one to be written; what is returned ends when it is, or with why it is not."""
         try:

@@ -139,7 +139,7 @@ def _request_id(scope: Scope) -> str:
 
 
 def _route(scope: Scope) -> str:
-    return getattr(scope.get("route"), "path", None) or UNMATCHED
+    return getattr(scope.get("route"), "path_format", None) or UNMATCHED
 
 
 def _method(scope: Scope) -> str:

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from execution.api.models import ListedExecution
+from execution.api.models import ListedExecution, Problem
 from execution.api.values import Moment
 from execution.bulk import MAX_SUBMISSIONS
 from execution.domain.state import ExecutionState
@@ -100,7 +100,7 @@ class BulkItem(BaseModel):
     status: int = Field(description="The status it would have been answered with alone.")
     id: UUID | None = Field(description="The execution's id; null where there is none.")
     execution: ListedExecution | SkipJsonSchema[None] = Field(default_factory=_absent)
-    problem: dict[str, Any] | SkipJsonSchema[None] = Field(default_factory=_absent)
+    problem: Problem | SkipJsonSchema[None] = Field(default_factory=_absent)
 
 
 class BatchAnswer(BaseModel):

@@ -35,3 +35,4 @@ READ: Responses = {
 LISTED: Responses = {HTTPStatus.OK: {"description": "Part of the list", "headers": _LINK}}
 COMMANDED: Responses = {HTTPStatus.OK: {"description": "The execution after the command", "headers": _ETAG | _REPLAYED}}
 DELETED: Responses = {HTTPStatus.NO_CONTENT: {"description": "Deleted, with its log"}}
+EACH: Responses = {HTTPStatus.MULTI_STATUS: {"description": "What became of each", "headers": _REPLAYED}}

@@ -121,6 +121,7 @@ _SUBMISSION: Errors = (UnknownKindError, InvalidDocumentError, DocumentTooLargeE
 _COMMAND: Errors = (InvalidExecutionStateError,)
 _OF_OPERATION: Mapping[str, Errors] = {
     "create_execution": (*_SUBMISSION, DuplicateExecutionError),
+    "cancel_executions": (InvalidFilterError,),
     "stream_execution": (InvalidPositionError,),
     "stream_events": (InvalidPositionError, InvalidFilterError),
     "list_executions": (InvalidFilterError,),

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from execution.api.document_bounds import DocumentBounds
 from execution.api.errors import (
+    MalformedRequestError,
     RequestIncompleteError,
     RequestTimeoutError,
     RequestTooLargeError,
@@ -45,6 +46,7 @@ async def check_body(request: Request) -> None:
     """Read the body, if there is one, and refuse what is not JSON of a bounded shape; it stays in the request.
 
     Raises:
+        MalformedRequestError: it is UTF-16 or UTF-32.
         UnsupportedMediaTypeError, RequestTooLargeError, DocumentTooComplexError: see there.
     """
     headers = request.headers
@@ -54,7 +56,12 @@ async def check_body(request: Request) -> None:
     if not _JSON.fullmatch(media_type.strip()) or coding.lower() != "identity":
         raise UnsupportedMediaTypeError(media_type if coding == "identity" else f"{media_type} ({coding})")
     bounds = _BATCH_BOUNDS if request.url.path == BATCH_PATH else _BOUNDS
-    bounds.check(await request.body())
+    body = await request.body()
+    if b"\0" in body[:4]:
+        raise MalformedRequestError(
+            "The body", "JSON is sent as UTF-8"
+        )  # what else the parser takes, the bounds do not
+    bounds.check(body)
 
 
 class RequestLimits:

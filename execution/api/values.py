@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BeforeValidator, Field
 
+ONE = "/{execution_id:uuid}"
+"""The place of one execution. What is no id is nowhere, and so does not hide what else is served there."""
 VERSION_LIMIT = 2_147_483_647
 
 

@@ -21,6 +21,7 @@ from execution.api.bulk_models import (
     SubmissionBatch,
 )
 from execution.api.caller import OwnService
+from execution.api.documented_answers import EACH
 from execution.api.errors import InvalidFieldsError
 from execution.api.idempotency import CommandId, IdempotentRoute
 from execution.api.problems import invalid_field, problem_document
@@ -33,7 +34,7 @@ from execution.submission import Submission
 router = APIRouter(prefix="/v1/executions", tags=["bulk"], route_class=IdempotentRoute)
 
 
-@router.post("/batch", status_code=207, response_model=BatchAnswer, operation_id="create_executions")
+@router.post("/batch", status_code=207, response_model=BatchAnswer, operation_id="create_executions", responses=EACH)
 async def create_executions(batch: SubmissionBatch, service: OwnService, command_id: CommandId) -> Response:
     """Submit up to 1,000 executions. Each is answered for itself, in order: a refusal does not touch the others.
 
@@ -50,7 +51,9 @@ async def create_executions(batch: SubmissionBatch, service: OwnService, command
     return _multi_status(document, refusals)
 
 
-@router.post("/cancel", status_code=207, response_model=BulkCancellationAnswer, operation_id="cancel_executions")
+@router.post(
+    "/cancel", status_code=207, response_model=BulkCancellationAnswer, operation_id="cancel_executions", responses=EACH
+)
 async def cancel_executions(body: BulkCancellationBody, service: OwnService, command_id: CommandId) -> Response:
     """Cancel what matches the filters and neither has ended nor is being cancelled, newest first, up to the limit."""
     outcome = await service.cancel_executions(

@@ -14,9 +14,10 @@ from execution.api.documented_answers import COMMANDED
 from execution.api.idempotency import CommandId, IdempotentRoute
 from execution.api.models import CommandRequest, ExecutionDocument, ProgressRequest, ResultRequest
 from execution.api.preconditions import OwnIfMatch
+from execution.api.values import ONE
 from execution.domain.execution import Execution
 
-router = APIRouter(prefix="/v1/executions/{execution_id}", tags=["commands"], route_class=IdempotentRoute)
+router = APIRouter(prefix=f"/v1/executions{ONE}", tags=["commands"], route_class=IdempotentRoute)
 
 
 class _Command(Protocol):

@@ -21,7 +21,7 @@ from execution.api.paging import DEFAULT_LIMIT, MAX_LIMIT, Filters, Window, link
 from execution.api.preconditions import IfNoneMatch, OwnIfMatch
 from execution.api.preferences import WaitSeconds, waited_for
 from execution.api.trace_context import TracedSubmission
-from execution.api.values import VERSION_LIMIT, Moment, Version
+from execution.api.values import ONE, VERSION_LIMIT, Moment, Version
 from execution.domain.execution import Execution
 from execution.errors import VersionConflict
 from execution.service import ExecutionService
@@ -58,7 +58,7 @@ async def list_executions(
     return await list_answer(request, service, filters, window)
 
 
-@router.get("/{execution_id}", response_model=ExecutionDocument, operation_id="get_execution", responses=READ)
+@router.get(ONE, response_model=ExecutionDocument, operation_id="get_execution", responses=READ)
 async def get_execution(
     execution_id: UUID,
     service: OwnService,
@@ -73,7 +73,7 @@ async def get_execution(
     return execution_answer(execution)
 
 
-@router.get("/{execution_id}/history", response_model=HistoryPage, operation_id="get_history", responses=LISTED)
+@router.get(f"{ONE}/history", response_model=HistoryPage, operation_id="get_history", responses=LISTED)
 async def get_history(
     request: Request,
     execution_id: UUID,
@@ -90,7 +90,7 @@ async def get_history(
     return json_answer({"items": items, "next": following}, headers=link_to_next(following))
 
 
-@router.delete("/{execution_id}", status_code=204, operation_id="delete_execution", responses=DELETED)
+@router.delete(ONE, status_code=204, operation_id="delete_execution", responses=DELETED)
 async def delete_execution(execution_id: UUID, service: OwnService, if_match: OwnIfMatch) -> None:
     """Delete an ended execution and its log."""
     version = await if_match.version(service, execution_id)

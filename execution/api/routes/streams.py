@@ -15,6 +15,7 @@ from execution.api.caller import GuardedRoute, OwnService
 from execution.api.door import OwnDoor
 from execution.api.sse import MEDIA_TYPE, EventStream, Source, entry_frames, named_frame, ping_frame
 from execution.api.streams import OpenStream
+from execution.api.values import ONE
 from execution.domain.events import EventType
 from execution.domain.state import ExecutionState
 from execution.errors import InvalidPositionError
@@ -83,7 +84,7 @@ Resources = Annotated[AsyncExitStack, Depends(_resources)]
 
 
 @router.get(
-    "/executions/{execution_id}/events",
+    f"/executions{ONE}/events",
     operation_id="stream_execution",
     response_class=EventStream,
     responses=_EVENTS | _NO_MORE,
