@@ -28,7 +28,7 @@ from execution.access_errors import IdempotencyKeyInProgressError, InvalidIdempo
 from execution.api.answers import UnfinishedAnswer
 from execution.api.caller import GuardedRoute, Handler, principal_of
 from execution.api.door import door_of
-from execution.api.limits import preferred_wait
+from execution.api.preferences import preferred_wait
 from execution.api.problems import problem
 from execution.errors import DatabaseError, ExecutionServiceError
 from execution.idempotency import SOON_SECONDS, IdempotencyKeys
@@ -113,7 +113,7 @@ async def _answer_once(request: Request, key: str, handle: Handler) -> Response:
 
 def _time_for(request: Request) -> float:
     """Seconds in which the request has to be answered: who sends it again waits no longer for one that has died."""
-    patience = preferred_wait(request.headers.get("prefer", "").encode("latin-1"))
+    patience = preferred_wait(request.headers.getlist("prefer")) or 0
     return door_of(request).settings.request_timeout_seconds + patience
 
 
