@@ -96,15 +96,9 @@ class ExecutionService(ExecutionReader):
         self.idempotency_keys = IdempotencyKeys(db, keep_hours=settings.idempotency_key_hours)
         self._workers = WorkerStore(db)
         self.admission = Admission(self._workers, longest_wait=settings.longest_wait_seconds)
-        self._watcher = LogWatcher(self.repository, poll_interval=settings.poll_interval_seconds)
-        self.state_manager.listen(self._watcher.noted)
+        self._watcher = self._new_watcher()
         self._end_watcher = EndWatcher(self.state_manager, poll_interval=settings.poll_interval_seconds)
-        self._log_stream = LogStream(
-            EventLog(db),
-            db.wakeups,
-            poll_interval=settings.poll_interval_seconds,
-            replay_limit=settings.stream_replay_limit,
-        )
+        self._log_stream = self._new_log_stream(db)
         self._kinds = KnownKinds(self.registry, self._workers)
         self._bulk = BulkCommands(self.repository, self.state_manager)
         self._stack = AsyncExitStack()
@@ -347,6 +341,15 @@ class ExecutionService(ExecutionReader):
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+
+    def _new_watcher(self) -> LogWatcher:
+        watcher = LogWatcher(self.repository, poll_interval=self.settings.poll_interval_seconds)
+        self.state_manager.listen(watcher.noted)
+        return watcher
+
+    def _new_log_stream(self, db: Database) -> LogStream:
+        poll_interval, replay_limit = self.settings.poll_interval_seconds, self.settings.stream_replay_limit
+        return LogStream(EventLog(db), db.wakeups, poll_interval=poll_interval, replay_limit=replay_limit)
 
     def _new_background_tasks(self) -> BackgroundTaskManager:
         """What runs the tasks of one worker: it is closed for good when that worker stops."""
