@@ -64,6 +64,7 @@ def _document(app: FastAPI) -> JsonObject:
     for operations in document["paths"].values():
         for method, operation in operations.items():
             _add_problems(method, operation)
+            _forget_nulls(operation)
     schemas = document["components"]["schemas"]
     for name in _FRAMEWORK_SCHEMAS:
         schemas.pop(name, None)
@@ -84,6 +85,16 @@ def _add_problems(method: str, operation: JsonObject) -> None:
         if status in _HEADERS:
             response["headers"] = _HEADERS[status]
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _forget_nulls(operation: JsonObject) -> None:
+    """A parameter that may be left out cannot be null: there is no way to write it."""
+    for one in operation.get("parameters", ()):
+        kinds = one["schema"].pop("anyOf", None)
+        if kinds is None:
+            continue
+        said = [kind for kind in kinds if kind != {"type": "null"}]
+        one["schema"] |= said[0] if len(said) == 1 else {"anyOf": said}
 
 
 def _titles(examples: Sequence[ExecutionServiceError]) -> str:

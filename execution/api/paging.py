@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Query, Request, Response
-from pydantic.json_schema import SkipJsonSchema
 
 from execution.api.answers import json_answer, linked
 from execution.api.errors import InvalidFieldsError
@@ -29,14 +28,12 @@ MAX_PAGE = 1_000_000
 class Filters:
     """Which executions; everything given must hold."""
 
-    state: Annotated[ExecutionState | SkipJsonSchema[None], Query(description="In this state.")] = None
-    kind: Annotated[
-        str | SkipJsonSchema[None], Query(description="Of this kind.", max_length=100, examples=["noop"])
-    ] = None
-    agent_id: Annotated[str | SkipJsonSchema[None], Query(description="For this agent.", max_length=200)] = None
-    task_id: Annotated[str | SkipJsonSchema[None], Query(description="Of this task.", max_length=200)] = None
-    created_after: Annotated[Moment | SkipJsonSchema[None], Query(description="Created at this time or later.")] = None
-    created_before: Annotated[Moment | SkipJsonSchema[None], Query(description="Created before this time.")] = None
+    state: Annotated[ExecutionState | None, Query(description="In this state.")] = None
+    kind: Annotated[str | None, Query(description="Of this kind.", max_length=100, examples=["noop"])] = None
+    agent_id: Annotated[str | None, Query(description="For this agent.", max_length=200)] = None
+    task_id: Annotated[str | None, Query(description="Of this task.", max_length=200)] = None
+    created_after: Annotated[Moment | None, Query(description="Created at this time or later.")] = None
+    created_before: Annotated[Moment | None, Query(description="Created before this time.")] = None
 
     def to_mapping(self) -> dict[str, Any]:
         """As the facade takes them."""
@@ -47,18 +44,10 @@ class Filters:
 class Window:
     """Which part of the list."""
 
-    limit: Annotated[
-        int | SkipJsonSchema[None], Query(ge=1, le=MAX_LIMIT, description="Items at most; with `cursor`.")
-    ] = None
-    cursor: Annotated[
-        str | SkipJsonSchema[None], Query(max_length=100, description="`next_cursor` of the page before.")
-    ] = None
-    page: Annotated[
-        int | SkipJsonSchema[None], Query(ge=1, le=MAX_PAGE, description="Page by number, with a total.")
-    ] = None
-    page_size: Annotated[
-        int | SkipJsonSchema[None], Query(ge=1, le=MAX_LIMIT, description="Items a page has; with `page`.")
-    ] = None
+    limit: Annotated[int | None, Query(ge=1, le=MAX_LIMIT, description="Items at most; with `cursor`.")] = None
+    cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before.")] = None
+    page: Annotated[int | None, Query(ge=1, le=MAX_PAGE, description="Page by number, with a total.")] = None
+    page_size: Annotated[int | None, Query(ge=1, le=MAX_LIMIT, description="Items a page has; with `page`.")] = None
 
     @property
     def is_numbered(self) -> bool:

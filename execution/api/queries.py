@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from fastapi import Request, params
+from collections.abc import Iterator
+
+from fastapi import Request
+from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
-from fastapi.dependencies.utils import get_flat_params
+from pydantic import BaseModel
 
 from execution.api.errors import InvalidFieldsError
 
 
 def query_parameters(dependant: Dependant) -> frozenset[str]:
     """The names that a route and its dependencies declare."""
-    return frozenset(one.alias for one in get_flat_params(dependant) if isinstance(one.field_info, params.Query))
+    own = {name for field in dependant.query_params for name in _names(field)}
+    return frozenset(own).union(*(query_parameters(one) for one in dependant.dependencies))
+
+
+def _names(field: ModelField) -> Iterator[str]:
+    """The parameter, or those of the model that a route takes its query as."""
+    annotation = field.field_info.annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield from (one.alias or name for name, one in annotation.model_fields.items())
+    else:
+        yield field.alias
 
 
 def refuse_unknown(request: Request, known: frozenset[str]) -> None:

@@ -8,7 +8,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic.json_schema import SkipJsonSchema
 
 from execution.api.answers import etag, execution_answer, json_answer, location
 from execution.api.caller import OwnService
@@ -28,8 +27,8 @@ from execution.service import ExecutionService
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=IdempotentRoute)
 
-AtVersion = Annotated[Version | SkipJsonSchema[None], Query(description="The execution as it was at this version.")]
-AtMoment = Annotated[Moment | SkipJsonSchema[None], Query(description="The execution as it was at this time.")]
+AtVersion = Annotated[Version | None, Query(description="The execution as it was at this version.")]
+AtMoment = Annotated[Moment | None, Query(description="The execution as it was at this time.")]
 
 
 @router.post("", status_code=202, response_model=ExecutionDocument, operation_id="create_execution", responses=CREATED)

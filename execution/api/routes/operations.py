@@ -14,7 +14,7 @@ from execution.api.door import OwnDoor
 from execution.readiness import Report, Verdict
 
 router = APIRouter(tags=["operations"])
-guarded = APIRouter(tags=["operations"], route_class=GuardedRoute, dependencies=[Depends(bearer)])
+guarded = APIRouter(route_class=GuardedRoute, dependencies=[Depends(bearer)])
 """Figures of all tenants together are for those who have a key, once there are keys."""
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -46,14 +46,18 @@ router = APIRouter(prefix="/v1", tags=["streams"], route_class=GuardedRoute)
 class LogQuery(BaseModel):
     """Which events, and from where on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     after: Annotated[str, Field(max_length=8192)] | None = None
     """The id after which to go on; a `Last-Event-ID` header counts more. Without either, the stream begins now."""
     kind: str | None = None
+    """Events of executions of this kind."""
     agent_id: str | None = None
+    """Events of executions for this agent."""
     task_id: str | None = None
+    """Events of executions of this task."""
     type: EventType | None = None
+    """Events of this type."""
     state: ExecutionState | None = None
     """Events that bring an execution into this state."""
 
@@ -86,6 +90,7 @@ Resources = Annotated[AsyncExitStack, Depends(_resources)]
 @router.get(
     f"/executions{ONE}/events",
     operation_id="stream_execution",
+    status_code=200,
     response_class=EventStream,
     responses=_EVENTS | _NO_MORE,
 )
@@ -103,7 +108,7 @@ async def stream_execution(
     return _events(_ExecutionSource(watch, door.settings.stream_ping_seconds), stream, door)
 
 
-@router.get("/events", operation_id="stream_events", response_class=EventStream, responses=_EVENTS)
+@router.get("/events", operation_id="stream_events", status_code=200, response_class=EventStream, responses=_EVENTS)
 async def stream_events(
     query: Annotated[LogQuery, Query()],
     service: OwnService,
