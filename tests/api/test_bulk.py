@@ -73,10 +73,10 @@ class TestBatch:
     async def test_where_none_can_be_taken_the_service_says_so(
         self, api: httpx.AsyncClient, service: ExecutionService, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def away(*_: object, **__: object) -> None:
+        def away(*_: object, **__: object) -> None:
             raise DatabaseUnavailableError("Appending", "PostgreSQL is not reachable")
 
-        monkeypatch.setattr(service.state_manager, "create", away)
+        monkeypatch.setattr(service.state_manager, "begin_creation", away)
         answer = await api.post(BATCH, json={"executions": [NOOP] * 3})
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
         assert answer.headers["retry-after"]
