@@ -83,7 +83,7 @@ async def test_health_and_metrics_are_answered_all_the_same(crowd: Crowd) -> Non
 async def test_who_waits_for_an_end_takes_no_place_of_the_others(crowd: Crowd) -> None:
     requests = await crowd.fill({"prefer": "wait=30"})
     assert (await crowd.api.get("/stand", headers={"prefer": "wait=30"})).status_code == 503
-    assert (await crowd.api.get("/v1/executions/x")).status_code == 422
+    assert (await crowd.api.get("/v1/executions/x")).status_code == 404
     await crowd.let_go(requests)
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 
@@ -41,12 +39,6 @@ def operations(document: Mapping[str, Any], under: str) -> Iterator[Operation]:
                 path=path,
                 body=None if content is None else least(document, content["schema"]),
             )
-
-
-def needs(document: Mapping[str, Any], method: str, path: str) -> None:
-    """Skip a test of a route that is not served yet."""
-    if method not in document["paths"].get(path, {}):
-        pytest.skip(f"{method} {path} is not served yet")
 
 
 def least(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
