@@ -15,6 +15,7 @@ from execution.domain.evolve import fold
 from execution.domain.execution import Execution
 from execution.errors import ExecutionNotFoundError, ExecutionServiceError, InvalidDocumentError
 from execution.ids import derived_id
+from execution.kinds import KnownKinds
 from execution.repository.repository import ExecutionRepository
 from execution.state_manager import ExecutionStateManager
 from execution.submission import Submission
@@ -40,7 +41,7 @@ Item: TypeAlias = Submission | Mapping[str, Any] | ExecutionServiceError
 class ToCommand(Protocol):
     """How a submission becomes the command that records it, or is refused."""
 
-    def __call__(self, submission: Submission, command_id: UUID | None, /) -> Awaitable[Create]: ...
+    def __call__(self, submission: Submission, command_id: UUID | None, /) -> Create: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +57,12 @@ class BulkCancellation:
 class BulkCommands:
     """The commands on many executions. They take the append lanes as single ones do, and share their commits."""
 
-    def __init__(self, repository: ExecutionRepository, state_manager: ExecutionStateManager) -> None:
+    def __init__(
+        self, repository: ExecutionRepository, state_manager: ExecutionStateManager, kinds: KnownKinds
+    ) -> None:
         self._repository = repository
         self._state_manager = state_manager
+        self._kinds = kinds
 
     async def create(
         self,
@@ -110,7 +114,9 @@ class BulkCommands:
             submission = _read(submission)
             if command_id and command_id in recorded and submission.id is None:
                 return _succeeded(fold(recorded[command_id][: 2 if submission.start else 1]))
-            command = await to_command(submission, command_id)
+            if not self._kinds.knows(submission.kind):
+                await self._kinds.ask(submission.kind)
+            command = to_command(submission, command_id)
             written = self._state_manager.begin_creation(command, now=now, actor=actor, command_id=command_id)
         except ExecutionServiceError as error:
             return _failed(error)

@@ -16,16 +16,25 @@ class KnownKinds:
         self._workers = workers
         self._offered: set[str] = set()
 
-    async def check(self, kind: str, parameters: JsonObject) -> None:
-        """Refuse a kind that nobody runs, and parameters that its handler, where it is here, would not accept.
+    def knows(self, kind: str) -> bool:
+        """Is there a handler of that kind here, or was one offered when last asked?"""
+        return kind in self._registry or kind in self._offered
+
+    async def ask(self, kind: str) -> None:
+        """Ask the workers for a kind that is not known.
 
         Raises:
             UnknownKindError: no handler of that kind is registered here, and no live worker offers it.
-            InvalidDocumentError: the handler does not accept the parameters.
+        """
+        self._offered = await self._workers.offered_kinds()
+        if kind not in self._offered:
+            raise UnknownKindError(kind, self._offered | set(self._registry.kinds))
+
+    def check(self, kind: str, parameters: JsonObject) -> None:
+        """Refuse parameters that the handler, where it is here, would not accept.
+
+        Raises:
+            InvalidDocumentError: it does not accept them.
         """
         if kind in self._registry:
             self._registry.get(kind).parse(parameters)
-        elif kind not in self._offered:
-            self._offered = await self._workers.offered_kinds()
-            if kind not in self._offered:
-                raise UnknownKindError(kind, self._offered | set(self._registry.kinds))

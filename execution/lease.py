@@ -21,6 +21,8 @@ class Lease:
     version, but it cannot learn the epoch that would let its writes pass.
     """
 
+    __slots__ = ("_actor", "_on_change", "_repository", "epoch", "execution", "is_lost", "worker_id")
+
     def __init__(
         self, repository: ExecutionRepository, execution: Execution, on_change: Callable[[Execution], None]
     ) -> None:

@@ -85,6 +85,8 @@ class ProgressReporter:
     Used from the event loop's thread only.
     """
 
+    __slots__ = ("_interval", "_lease", "_next_write_at", "_timer", "_tracker", "_unwritten", "_write")
+
     def __init__(self, tracker: ExecutionProgressTracker, lease: Lease, interval: float) -> None:
         self._tracker = tracker
         self._lease = lease

@@ -19,6 +19,18 @@ from execution.progress_tracker import ProgressReporter
 class Run:
     """What the worker knows of a handler that is running: its lease, and why it was asked to stop, if it was."""
 
+    __slots__ = (
+        "_resumed",
+        "_timer",
+        "cancel_requested",
+        "draining",
+        "invoking",
+        "lease",
+        "reporter",
+        "stop_handler",
+        "timed_out",
+    )
+
     def __init__(self, lease: Lease, reporter: ProgressReporter) -> None:
         self.lease = lease
         self.reporter = reporter
@@ -26,7 +38,7 @@ class Run:
         self.timed_out = False
         self.draining = False
         self.invoking = False
-        self.stop_handler: Callable[[], None] | None = None
+        self.stop_handler: Callable[[], object] | None = None
         """How the running handler is told to stop: a task is cancelled, a child process is signalled, a thread asks."""
         self._resumed: asyncio.Event | None = None
         """Only while it is paused at a pause point: what ends the wait there."""
@@ -122,6 +134,8 @@ class Run:
 
 class RunContext:
     """`TaskContext` for a handler on the event loop."""
+
+    __slots__ = ("_claimed", "_run")
 
     def __init__(self, run: Run) -> None:
         self._run = run

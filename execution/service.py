@@ -100,7 +100,7 @@ class ExecutionService(ExecutionReader):
         self._end_watcher = EndWatcher(self.state_manager, poll_interval=settings.poll_interval_seconds)
         self._log_stream = self._new_log_stream(db)
         self._kinds = KnownKinds(self.registry, self._workers)
-        self._bulk = BulkCommands(self.repository, self.state_manager)
+        self._bulk = BulkCommands(self.repository, self.state_manager, self._kinds)
         self._stack = AsyncExitStack()
 
     # Life
@@ -167,7 +167,9 @@ class ExecutionService(ExecutionReader):
 
     async def submit(self, submission: Submission, *, command_id: UUID | None = None) -> Execution:
         """Record a new execution; as `create_execution`."""
-        command = await self._to_command(submission, command_id)
+        if not self._kinds.knows(submission.kind):
+            await self._kinds.ask(submission.kind)
+        command = self._to_command(submission, command_id)
         return await self.state_manager.create(command, actor=self._actor, command_id=command_id)
 
     async def create_executions(self, submissions: Sequence[Item], *, command_id: UUID | None = None) -> list[Answer]:
@@ -356,10 +358,10 @@ class ExecutionService(ExecutionReader):
         limits = self.settings
         return BackgroundTaskManager(max_tasks=limits.worker_concurrency, memory_limit_mib=limits.memory_limit_mib)
 
-    async def _to_command(self, submission: Submission, command_id: UUID | None) -> Create:
+    def _to_command(self, submission: Submission, command_id: UUID | None) -> Create:
         """The command that records a submission, checked against what this service takes."""
         self.admission.check(submission.kind)
-        await self._kinds.check(submission.kind, submission.parameters)
+        self._kinds.check(submission.kind, submission.parameters)
         return submission.to_command(
             self._tenant_id,
             new_id=command_id,

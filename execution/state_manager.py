@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from execution.domain.commands import ChangeState, Command, Create
@@ -67,14 +68,16 @@ class ExecutionStateManager:
             execution_id, command, expected_version=expected_version, actor=actor, command_id=command_id
         )
 
-    async def create(self, command: Create, *, actor: str | None = None, command_id: UUID | None = None) -> Execution:
+    def create(
+        self, command: Create, *, actor: str | None = None, command_id: UUID | None = None
+    ) -> Coroutine[Any, Any, Execution]:
         """Record a new execution.
 
         Raises:
             DuplicateExecutionError: its id exists, and it was not this command that created it.
             DatabaseError: nothing was recorded (or, for OutcomeUnknownError, nobody knows).
         """
-        return await self.created(command, self.begin_creation(command, actor=actor, command_id=command_id), command_id)
+        return self.created(command, self.begin_creation(command, actor=actor, command_id=command_id), command_id)
 
     def begin_creation(
         self,
@@ -97,7 +100,7 @@ class ExecutionStateManager:
             if first is None or first.tenant_id != command.tenant_id:
                 raise
             return first
-        await self.handle_state_side_effects(execution, ExecutionState.CREATED, execution.state)
+        self._set_off(execution, ExecutionState.CREATED, execution.state)
         return execution
 
     async def apply(
@@ -210,6 +213,9 @@ class ExecutionStateManager:
 
         All of it is a hint. Whoever misses one finds the change at its next poll, so nothing here can fail the command.
         """
+        self._set_off(execution, previous_state, new_state)
+
+    def _set_off(self, execution: Execution, previous_state: ExecutionState, new_state: ExecutionState) -> None:
         signal = self._wakeups.signal
         signal(Topic.LOG)
         if execution.deadline is not None:

@@ -172,7 +172,7 @@ class ExecutionTaskRunner:
     async def _call(self, handler: Handler, run: Run, parameters: Any) -> Any:
         run.begin()
         if handler.isolation == "task":
-            run.stop_handler = _canceller()
+            run.stop_handler = _own_task().cancel
             return await handler.function(RunContext(run), parameters)
         if handler.isolation == "thread":
             return await call_in_thread(handler, run, parameters, self.progress_tracker.command)
@@ -241,12 +241,7 @@ class _Ending(Struct):
         self.unwritten = []
 
 
-def _canceller() -> Callable[[], None]:
-    """What cancels the task that calls this."""
+def _own_task() -> asyncio.Task[object]:
     task = asyncio.current_task()
-
-    def cancel() -> None:
-        if task is not None:
-            task.cancel()
-
-    return cancel
+    assert task is not None  # a coroutine that runs, runs in one
+    return task
