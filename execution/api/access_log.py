@@ -119,7 +119,7 @@ class _Answer:
             self.seconds = time.perf_counter() - self.began
 
     def _begin(self, message: Message) -> None:
-        self.status = message["status"]
+        self.status = int(message["status"])  # an enum in what some routes send
         headers = message["headers"] = list(message.get("headers", ()))
         self._tally.replays += _REPLAYED in headers
         headers.append((b"x-request-id", self._request_id.encode("ascii")))
