@@ -35,6 +35,8 @@ REMEMBERED_KEYS = 10_000
 USE_SECONDS = 60.0
 LAST_USES_SECONDS = 2.0
 """What noting the last uses may take on a stop."""
+ANSWER_SECONDS = 1.0
+"""How long a caller without a key waits for the database to say that none is needed, once it has said so before."""
 OWN_NAME = "settings"
 """What the log calls the key of `EXECUTION_API_KEY`."""
 
@@ -71,6 +73,8 @@ class KeyRing:
         self._found = RecentAnswers(self._store.find, seconds=RECENT_SECONDS, limit=REMEMBERED_KEYS)
         self._any = RecentAnswers(self._any_exists, seconds=RECENT_SECONDS, limit=1)
         self._needed = self._own is not None or not is_loopback(settings.host)
+        self._was_open = False
+        """Was there no key when the database was last asked?"""
         self._accepted: set[str] = set()
         self._used: set[UUID] = set()
         self._in_use = asyncio.Event()
@@ -199,13 +203,23 @@ class KeyRing:
         return Principal(tenant_id=self._settings.tenant_id, scopes=frozenset(Scope), name=name)
 
     async def _anonymous(self) -> Principal:
-        if self._needed or await self._any.get(None):
+        if self._needed or await self._is_needed():
             raise ApiKeyMissingError
         return self._owner(None)
 
+    async def _is_needed(self) -> bool:
+        """While the database does not answer, what it said last holds: nobody can have made a key there meanwhile."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS if self._was_open else None):
+                return await self._any.get(None)
+        except (DatabaseError, TimeoutError):
+            if self._was_open:
+                return False
+            raise
+
     async def _any_exists(self, _question: None) -> bool:
         exists = await self._store.any_exists()
-        self._needed = self._needed or exists
+        self._needed, self._was_open = self._needed or exists, not exists
         return exists
 
     async def _note_uses_for_ever(self) -> None:

@@ -51,9 +51,17 @@ def withhold(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
     for name, value in event.items():
         if name in WITHHELD:
             event[name] = "(withheld)"
-        elif isinstance(value, str) and "://" in value:
-            event[name] = _SECRET_OF_API_KEY.sub(r"\g<before>***", _PASSWORD_IN_URL.sub(r"\g<before>:***@", value))
+        elif isinstance(value, str):
+            event[name] = _without_secrets(value)
     return event
+
+
+def _without_secrets(text: str) -> str:
+    if "://" in text:
+        text = _PASSWORD_IN_URL.sub(r"\g<before>:***@", text)
+    if "exk_" in text:
+        text = _SECRET_OF_API_KEY.sub(r"\g<before>***", text)
+    return text
 
 
 def _shared() -> list[Processor]:

@@ -132,7 +132,11 @@ class ExecutionService(ExecutionReader):
         """A worker that runs executions in this process; start it with its `run()`."""
         self.background_tasks = self._new_background_tasks()
         return Worker(
-            workers=self._workers, runner=self.task_runner, tasks=self.background_tasks, settings=self.settings
+            # Of its own: it keeps a connection, which two workers cannot use at once.
+            workers=WorkerStore(self.repository.db),
+            runner=self.task_runner,
+            tasks=self.background_tasks,
+            settings=self.settings,
         )
 
     def for_tenant(self, tenant_id: str, actor: str = "client") -> Self:

@@ -64,7 +64,7 @@ def read_retry_policy(option: str) -> JsonObject:
         name, separator, value = part.strip().partition("=")
         if not separator or name not in _RETRY_NAMES:
             raise UnreadableOptionError("--retry", option, f"write it as NAME=VALUE,... of {', '.join(_RETRY_NAMES)}")
-        policy[_RETRY_NAMES[name]] = value.split("|") if name == "error_types" else value
+        policy[_RETRY_NAMES[name]] = value.split("|") if name == "error_types" else _value(value)
     return policy
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
@@ -176,7 +177,7 @@ def lost() -> Recorded:
 
 
 def with_row(record: Recorded, **changes: Any) -> Recorded:
-    return replace(record, row=replace(record.row, **changes))
+    return replace(record, row=msgspec.structs.replace(record.row, **changes))
 
 
 def without_entry(record: Recorded, version: int) -> Recorded:
@@ -228,7 +229,7 @@ KEPT_AND_BROKEN: dict[str, tuple[Check, Check]] = {
     "stale": (check_stale_refused("refused", BEFORE, BEFORE), check_stale_refused(None, BEFORE, BEFORE)),
     "stale, unchanged": (
         check_stale_refused("refused", BEFORE, BEFORE),
-        check_stale_refused("refused", BEFORE, replace(BEFORE, version=99)),
+        check_stale_refused("refused", BEFORE, msgspec.structs.replace(BEFORE, version=99)),
     ),
     "rescued": (check_rescued(rescued(), -9), check_rescued(COMPLETE, -9)),
     "rescued after kill": (check_rescued(rescued(), -9), check_rescued(rescued(), 0)),
