@@ -10,6 +10,8 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Header, Request
+from pydantic import WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from execution.api.door import OwnDoor
 from execution.api.errors import MalformedRequestError, PreconditionFailedError, PreconditionRequiredError
@@ -17,6 +19,9 @@ from execution.errors import VersionConflict
 from execution.service import ExecutionService
 
 _TAG = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"(?=[ \t]*(?:,|\Z))')
+_TAG_PATTERN = r'(W/)?"[!#-~]*"'
+_TAGS = Annotated[str, WithJsonSchema({"type": "string", "pattern": rf"^(\*|{_TAG_PATTERN}(, ?{_TAG_PATTERN})*)$"})]
+"""For OpenAPI: the grammar without its liberties. What does not follow it at all is malformed, not invalid."""
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
 
 
@@ -113,7 +118,7 @@ async def _if_match(
     request: Request,
     door: OwnDoor,
     _: Annotated[
-        str | None,
+        _TAGS | SkipJsonSchema[None],
         Header(
             alias="If-Match",
             description="Carry the command out only if the execution is still at this version: its ETag.",
@@ -130,7 +135,7 @@ async def _if_match(
 async def _if_none_match(
     request: Request,
     _: Annotated[
-        str | None,
+        _TAGS | SkipJsonSchema[None],
         Header(
             alias="If-None-Match", description="The ETag of what you have: 304 if it is unchanged.", examples=['"2"']
         ),
