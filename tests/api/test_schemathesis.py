@@ -43,7 +43,7 @@ class Extent:
     seconds: float
 
 
-SHORT = Extent(requests=400, per_operation=20, phases="examples,fuzzing,stateful", seconds=50)
+SHORT = Extent(requests=500, per_operation=25, phases="examples,fuzzing,stateful", seconds=50)
 LONG = Extent(requests=5_000, per_operation=150, phases="examples,coverage,fuzzing,stateful", seconds=1_500)
 
 
