@@ -24,9 +24,23 @@ _CREATED = _ETAG | {
     **_REPLAYED,
 }
 
+_FURTHER = {
+    operation: {"operationId": operation, "parameters": {"execution_id": "$response.body#/id"}}
+    for operation in (
+        *("get_execution", "get_history", "start_execution", "pause_execution", "resume_execution", "cancel_execution"),
+        *("retry_execution", "report_progress", "submit_result", "delete_execution"),
+    )
+}
+"""Where to go on with an execution."""
+
 CREATED: Responses = {
-    HTTPStatus.ACCEPTED: {"description": "Recorded", "headers": _CREATED},
-    HTTPStatus.OK: {"description": "Ended within the preferred wait", "headers": _CREATED, "model": ExecutionDocument},
+    HTTPStatus.ACCEPTED: {"description": "Recorded", "headers": _CREATED, "links": _FURTHER},
+    HTTPStatus.OK: {
+        "description": "Ended within the preferred wait",
+        "headers": _CREATED,
+        "model": ExecutionDocument,
+        "links": _FURTHER,
+    },
 }
 READ: Responses = {
     HTTPStatus.OK: {"description": "The execution", "headers": _ETAG},

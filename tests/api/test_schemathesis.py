@@ -44,7 +44,7 @@ class Extent:
 
 
 SHORT = Extent(requests=500, per_operation=25, phases="examples,fuzzing,stateful", seconds=50)
-LONG = Extent(requests=5_000, per_operation=150, phases="examples,coverage,fuzzing,stateful", seconds=1_500)
+LONG = Extent(requests=5_000, per_operation=220, phases="examples,coverage,fuzzing,stateful", seconds=1_500)
 
 
 @pytest.fixture

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.support.worker_process import REPOSITORY
 
 CONFIGURATION = Path(__file__).with_suffix(".toml")
 
@@ -34,6 +37,7 @@ async def made_up_requests(url: str, token: str, folder: Path, *, seed: int, per
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
     )
     try:
         output, _ = await process.communicate()
