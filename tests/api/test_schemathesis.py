@@ -43,7 +43,7 @@ class Extent:
     seconds: float
 
 
-SHORT = Extent(requests=500, per_operation=25, phases="examples,fuzzing,stateful", seconds=50)
+SHORT = Extent(requests=500, per_operation=25, phases="examples,fuzzing,stateful", seconds=100)
 LONG = Extent(requests=5_000, per_operation=220, phases="examples,coverage,fuzzing,stateful", seconds=1_500)
 
 
@@ -56,7 +56,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 @pytest.mark.parametrize(
     "extent",
     [
-        pytest.param(SHORT, id="short"),
+        pytest.param(SHORT, id="short", marks=pytest.mark.timeout(120)),
         pytest.param(LONG, id="long", marks=[pytest.mark.slow, pytest.mark.timeout(1_600)]),
     ],
 )
