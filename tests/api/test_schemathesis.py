@@ -43,7 +43,7 @@ class Extent:
     seconds: float
 
 
-SHORT = Extent(requests=500, per_operation=25, phases="examples,fuzzing,stateful", seconds=100)
+SHORT = Extent(requests=200, per_operation=8, phases="examples,fuzzing,stateful", seconds=100)
 LONG = Extent(requests=5_000, per_operation=220, phases="examples,coverage,fuzzing,stateful", seconds=1_500)
 
 
