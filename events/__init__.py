@@ -1,1 +1,1 @@
-"""The contract that other services see: facts, buses. Imports nothing of `execution`."""
+"""The contract that other services see: facts, envelopes, buses. Imports nothing of `execution`."""

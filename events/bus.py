@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from events.envelope import Envelope
+
+
+class EventBusError(Exception):
+    """The bus did not take everything it was given. Some of it may have been delivered: give it all once more."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the event bus did not take what was published: {problem}")
 
 
 class EventBus(Protocol):
@@ -14,6 +23,13 @@ class EventBus(Protocol):
 
     async def publish_event(self, event_type: str, payload: dict[str, Any]) -> None:
         """Publish one event; returns when the bus has taken responsibility for it."""
+
+    async def publish(self, envelopes: Sequence[Envelope]) -> None:
+        """Publish many; returns when the bus has taken responsibility for all of them.
+
+        Raises:
+            EventBusError: not for all. Whoever goes on has to publish them again, and nothing that follows before.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +89,11 @@ class InProcessEventBus:
         """Hand the event to every subscriber."""
         for subscription in tuple(self._subscriptions):
             await subscription.put(BusEvent(event_type, payload))
+
+    async def publish(self, envelopes: Sequence[Envelope]) -> None:
+        """Hand each of them to every subscriber."""
+        for envelope in envelopes:
+            await self.publish_event(envelope.type, envelope.data)
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[Subscription]:

@@ -34,6 +34,8 @@ class LoggedEvent:
     agent_id: str | None
     task_id: str | None
     event: Event
+    trace_context: str | None = None
+    """W3C traceparent of the submission."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,7 @@ class EventLog:
                 agent_id=row["agent_id"],
                 task_id=row["task_id"],
                 event=event_from_row(row),
+                trace_context=row["trace_context"],
             )
             for row in rows
         ]

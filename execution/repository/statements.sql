@@ -253,10 +253,10 @@ WITH fresh AS (
     SELECT e.* FROM execution_events AS e WHERE e.xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot)))
 )
 SELECT event.execution_id, event.version, event.type, event.occurred_at, event.tenant_id, event.actor, event.data,
-    execution.kind, execution.agent_id, execution.task_id
+    execution.kind, execution.agent_id, execution.task_id, execution.trace_context
 FROM fresh AS event
 LEFT JOIN LATERAL (
-    SELECT e.kind, e.agent_id, e.task_id FROM executions AS e WHERE e.id = event.execution_id LIMIT 1
+    SELECT e.kind, e.agent_id, e.task_id, e.trace_context FROM executions AS e WHERE e.id = event.execution_id LIMIT 1
 ) AS execution ON true
 WHERE pg_visible_in_snapshot(event.xid, $2::text::pg_snapshot) AND ($3::text IS NULL OR event.tenant_id = $3)
 ORDER BY event.execution_id, event.version;
@@ -284,6 +284,63 @@ WHERE event.xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND event.xid <= $2::
 -- name: current_snapshot
 -- The position to read the log from next time.
 SELECT pg_current_snapshot()::text AS snapshot;
+
+-- name: take_relay_cursor
+-- Take the lease of a cursor that nobody holds, for $3 seconds, and raise its epoch; no row: somebody holds it. A cursor that
+-- is not there begins at $4, or at what is visible now (null). All times are the database's. Index: relay_cursors_pkey.
+INSERT INTO relay_cursors AS c (name, position, owner, epoch, expires_at, updated_at)
+VALUES (
+    $1, coalesce($4::text, pg_current_snapshot()::text), $2, 1, clock_timestamp() + make_interval(secs => $3),
+    clock_timestamp()
+)
+ON CONFLICT (name) DO UPDATE SET
+    owner = excluded.owner, epoch = c.epoch + 1, expires_at = excluded.expires_at
+WHERE c.expires_at <= clock_timestamp()
+RETURNING position, epoch;
+
+-- name: advance_relay_cursor
+-- Move the cursor on and keep the lease; no row: somebody else has taken it, at a higher epoch, and only that one may move
+-- it now. A lease that has run out and that nobody took is still its holder's. Index: relay_cursors_pkey.
+UPDATE relay_cursors SET
+    updated_at = CASE WHEN position = $3 THEN updated_at ELSE clock_timestamp() END, position = $3,
+    expires_at = clock_timestamp() + make_interval(secs => $4)
+WHERE name = $1 AND epoch = $2 RETURNING epoch;
+
+-- name: release_relay_cursor
+-- Move the cursor on a last time, and give the lease back. Index: relay_cursors_pkey.
+UPDATE relay_cursors SET
+    updated_at = CASE WHEN position = $3 THEN updated_at ELSE clock_timestamp() END, position = $3,
+    expires_at = clock_timestamp()
+WHERE name = $1 AND epoch = $2;
+
+-- name: read_relay_cursor
+-- Index: relay_cursors_pkey.
+SELECT position, owner, epoch, expires_at > clock_timestamp() AS is_held FROM relay_cursors WHERE name = $1;
+
+-- name: measure_relay_lag
+-- How many events are not in the snapshot $1, counted to $2, and the age of the oldest of those it counted, in seconds.
+-- Index: execution_events_xid.
+WITH fresh AS (
+    SELECT e.occurred_at FROM execution_events AS e WHERE e.xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot)))
+    UNION ALL
+    (
+        SELECT e.occurred_at FROM execution_events AS e WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot)
+        ORDER BY e.xid LIMIT $2::bigint
+    )
+)
+SELECT count(*) AS events, greatest(extract(epoch FROM clock_timestamp() - min(occurred_at)), 0)::float8 AS seconds FROM fresh;
+
+-- name: find_barrier
+-- Who holds the barrier back: the oldest transaction under way that has an id, in any database of the server, as a session
+-- or as a prepared transaction. No row: nobody, or nobody whom this role may see (pg_read_all_stats).
+SELECT * FROM (
+    SELECT
+        pid::text AS holder, coalesce(datname, '') AS database, coalesce(application_name, '') AS application,
+        extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds
+    FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+    UNION ALL
+    SELECT gid, database, 'prepared transaction', extract(epoch FROM clock_timestamp() - prepared)::float8 FROM pg_prepared_xacts
+) AS open ORDER BY seconds DESC LIMIT 1;
 
 -- name: register_worker
 INSERT INTO workers (id, kinds, host, pid, concurrency, timeout_seconds) VALUES ($1, $2, $3, $4, $5, $6);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     REAL,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -220,3 +221,15 @@ idempotency_keys = Table(
     ),
 )
 Index("idempotency_keys_created_at", idempotency_keys.c.created_at)
+
+relay_cursors = Table(
+    "relay_cursors",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("position", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("expires_at", _TIME, nullable=False),
+    Column("updated_at", _TIME, nullable=False),
+    CheckConstraint("position ~ '^[0-9]+:[0-9]+:[0-9,]*$'", name="position_is_a_snapshot"),
+)

@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from events.bus import InProcessEventBus, Subscription
 from execution.domain.execution import Execution
-from execution.event_emitter import ExecutionEventEmitter, fact_of
+from execution.event_emitter import ExecutionEventEmitter, envelope_of, fact_of, payload_of
 from execution.repository.event_log import LoggedEvent
-from tests.support.given import Log, asked_to_pause, at, completed, failed, pending, running
+from tests.support.given import SITUATIONS, Log, as_read, asked_to_pause, at, completed, failed, pending, running
 
 IDENTITY = {"execution_id", "agent_id", "task_id", "version", "occurred_at"}
 
@@ -32,7 +34,8 @@ def logged(log: Log) -> list[LoggedEvent]:
             kind=execution.kind,
             agent_id=execution.agent_id,
             task_id=execution.task_id,
-            event=event,
+            event=as_read(event),
+            trace_context=execution.trace_context,
         )
         for event in log.events
     ]
@@ -106,6 +109,20 @@ def test_the_fact_and_the_emit_of_an_execution_agree() -> None:
     assert UUID(str(fact["execution_id"])) == log.execution.id
     assert fact["duration_seconds"] == log.execution.duration_seconds == 0.0
     assert fact["occurred_at"] == at(0)
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_the_payload_is_the_fact_as_json(situation: str) -> None:
+    for entry in logged(SITUATIONS[situation](agent_id="a")):
+        assert payload_of(entry) == fact_of(entry).model_dump(mode="json")
+
+
+def test_the_envelope_says_whose_event_it_is_and_in_which_trace() -> None:
+    trace = f"00-{'1' * 32}-{'2' * 16}-01"
+    (first, *_) = logged(pending(tenant_id="mine", trace_context=trace))
+    envelope = envelope_of(first, "/here")
+    assert (envelope.tenant, envelope.traceparent, envelope.source) == ("mine", trace, "/here")
+    assert envelope.id == f"{first.execution_id}:1"
 
 
 def _written(execution: Execution) -> str:
