@@ -89,7 +89,9 @@ class EventCodec:
                 raise
             raise MalformedRecordError(f"{type(error).__name__}: {error}") from error
 
-    def _decode(self, value: bytes | None, headers: Mapping[str, bytes], others: tuple[tuple[str, bytes], ...]) -> Envelope:
+    def _decode(
+        self, value: bytes | None, headers: Mapping[str, bytes], others: tuple[tuple[str, bytes], ...]
+    ) -> Envelope:
         missing = [name for name in _REQUIRED if not headers.get(name)]
         if missing:
             raise MalformedRecordError(f"without the headers {', '.join(missing)}")

@@ -40,9 +40,7 @@ class KafkaEventBus:
         batch_bytes: the most that goes to one partition at once.
     """
 
-    def __init__(
-        self, connection: KafkaConnection, topic: Topic, *, source: str, batch_bytes: int = 262_144
-    ) -> None:
+    def __init__(self, connection: KafkaConnection, topic: Topic, *, source: str, batch_bytes: int = 262_144) -> None:
         self._connection = connection
         self._topic = topic
         self._source = source

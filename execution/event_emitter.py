@@ -91,10 +91,10 @@ def fact_of(logged: LoggedEvent) -> Fact:
 
 
 def payload_of(logged: LoggedEvent) -> dict[str, Any]:
-    """The same as JSON holds it. Made by hand: building a validated model of each entry would halve the relay's rate."""
+    """The same as JSON holds it. Made by hand: a validated model of each entry would halve the relay's rate."""
     event = logged.event
     data = event.data
-    payload = {
+    payload: dict[str, Any] = {
         "execution_id": str(logged.execution_id),
         "agent_id": logged.agent_id,
         "task_id": logged.task_id,

@@ -26,6 +26,7 @@ from execution.durations import Durations
 from execution.execution_tally import ExecutionTally
 from execution.loop_lag import LoopLag
 from execution.queue_survey import QueueSurvey
+from execution.relay_metrics import RelayMetrics
 from execution.repository.database import Database
 from execution.request_tally import RequestTally
 from execution.service import ExecutionService
@@ -45,6 +46,7 @@ class ServiceMetrics:
         self.requests = RequestTally()
         self.worker: Worker | None = None
         """The worker of this process, once there is one."""
+        self.relay = RelayMetrics()
         self._service = service
         self._loop_lag = LoopLag()
         self._executions = ExecutionTally(service.registry.__contains__)
@@ -62,6 +64,7 @@ class ServiceMetrics:
     async def exposition(self) -> bytes:
         """What a scrape is answered with, in the text format 0.0.4."""
         await self._queue.refresh(SURVEY_SECONDS)
+        await self.relay.refresh(SURVEY_SECONDS)
         return generate_latest(self._registry)
 
     def families(self) -> list[Metric]:
@@ -73,6 +76,7 @@ class ServiceMetrics:
         yield from _of_executions(self._executions)
         yield from _of_queue(self._queue)
         yield from self._of_worker()
+        yield from self.relay.read()
         yield from _of_lanes(database)
         yield from _of_pool(database)
         yield GaugeMetricFamily(

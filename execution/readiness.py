@@ -14,7 +14,9 @@ from enum import StrEnum
 
 import structlog
 
+from execution.durable_relay import DurableRelay
 from execution.errors import DatabaseError, OverloadedError, SchemaMismatchError
+from execution.relay_survey import RelaySurvey
 from execution.repository.availability import check_current_schema, check_database
 from execution.service import ExecutionService
 from execution.worker import Worker
@@ -23,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 2.0
 """What one check may take."""
+BARRIER_SECONDS = 60.0
+"""How long a transaction may be open before it is worth a word."""
 FRESH_SECONDS = 0.5
 """How long an answer serves whoever asks."""
 
@@ -84,6 +88,14 @@ class Readiness:
         """A worker runs in this process: it counts."""
         longest_silence = self._service.settings.worker_timeout_seconds
         self.add("worker", lambda: _check_worker(worker, longest_silence))
+
+    def watch_relay(self, relay: DurableRelay) -> None:
+        """A relay runs in this process. Without it nothing is lost, and everything else goes on."""
+        self.add("relay", lambda: _check_relay(relay))
+
+    def watch_barrier(self, survey: RelaySurvey) -> None:
+        """Whoever keeps a transaction open keeps PostgreSQL from cleaning up, and the cursor from growing simple."""
+        self.add("barrier", lambda: _check_barrier(survey))
 
     def drain(self) -> None:
         """The process is about to stop: from now on it is not ready."""
@@ -147,6 +159,22 @@ async def _check_worker(worker: Worker, longest_silence: float) -> Finding:
     if silence > longest_silence:
         return Finding(verdict=Verdict.FAILED, reason=f"the worker's last heartbeat was {silence:.0f} s ago")
     return FINE
+
+
+async def _check_relay(relay: DurableRelay) -> Finding:
+    if relay.failing_since is None:
+        return FINE
+    seconds = time.monotonic() - relay.failing_since
+    return Finding(verdict=Verdict.DEGRADED, reason=f"no event could be published for {seconds:.0f} s")
+
+
+async def _check_barrier(survey: RelaySurvey) -> Finding:
+    await survey.refresh(CHECK_SECONDS)
+    barrier = survey.barrier
+    if barrier is None or barrier.seconds < BARRIER_SECONDS:
+        return FINE
+    reason = f"backend {barrier.holder} has kept a transaction open for {barrier.seconds:.0f} s"
+    return Finding(verdict=Verdict.DEGRADED, reason=reason)
 
 
 def _failed(reason: str, error: DatabaseError) -> Finding:

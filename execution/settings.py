@@ -6,97 +6,22 @@ The text under a field is also its description for `execution doctor` and the do
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from execution.errors import SettingsError
+from execution.kafka_settings import KafkaSettings
+from execution.setting_types import ApiKeyText, Count, DatabaseUrl, Folders, LogLevel, Names, Seconds
 
 _PREFIX = "EXECUTION_"
 _HEARTBEATS_BEFORE_DEAD = 3
-_API_KEY = re.compile(r"[A-Za-z0-9._~+/-]{32,}=*")
 _SECRETS = frozenset({"database_url", "api_key"})
-
-
-def _split_on(separator: str) -> BeforeValidator:
-    """A list in one environment variable; blanks around its items and empty items do not count."""
-
-    def split(value: object) -> object:
-        return [item.strip() for item in value.split(separator) if item.strip()] if isinstance(value, str) else value
-
-    return BeforeValidator(split)
-
-
-def _check_database_url(url: SecretStr) -> SecretStr:
-    """Refuses without repeating the URL, which may hold a password."""
-    if not _is_postgresql_url(url.get_secret_value()):
-        raise ValueError("must look like postgresql://user:password@host:5432/database")
-    return url
-
-
-def _check_api_key(key: SecretStr) -> SecretStr:
-    if not _API_KEY.fullmatch(key.get_secret_value()):
-        raise ValueError(
-            "must be at least 32 of the characters A-Z a-z 0-9 - . _ ~ + /, such as `openssl rand -hex 32`"
-        )
-    return key
-
-
-def _is_postgresql_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # parsed, and refused, only when read
-    except ValueError:
-        return False
-    return parts.scheme in ("postgresql", "postgres")
-
-
-def _check_servers(servers: tuple[str, ...]) -> tuple[str, ...]:
-    for server in servers:
-        host, _, port = server.rpartition(":")
-        if not host.strip("[]") or not port.isdecimal() or not 0 < int(port) < 65_536:
-            raise ValueError("must look like host:port,host:port")
-    if not servers:
-        raise ValueError("must name at least one host:port")
-    return servers
-
-
-def _is_loopback(server: str) -> bool:
-    host = server.rpartition(":")[0].strip("[]")
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check_folder(path: Path) -> Path:
-    resolved = path.expanduser().resolve()
-    if not resolved.is_dir():
-        raise ValueError(f"{resolved} is not an existing folder")
-    return resolved
-
-
-def _uppercase(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
-
-
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
-ApiKeyText = Annotated[SecretStr, AfterValidator(_check_api_key)]
-Names = Annotated[tuple[str, ...], NoDecode, _split_on(",")]
-Servers = Annotated[tuple[str, ...], NoDecode, _split_on(","), AfterValidator(_check_servers)]
-TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
-Folders = Annotated[tuple[Annotated[Path, AfterValidator(_check_folder)], ...], NoDecode, _split_on(os.pathsep)]
-LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_uppercase)]
-Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +32,7 @@ class UnknownVariable:
     nearest: str | None
 
 
-class Settings(BaseSettings):
+class Settings(KafkaSettings):
     """Every setting of the service; immutable once loaded."""
 
     model_config = SettingsConfigDict(
@@ -228,47 +153,6 @@ class Settings(BaseSettings):
     model_timeout_seconds: Seconds = 30.0
     """Time the model service has to answer one call. Default 30 s."""
 
-    # Kafka
-
-    kafka_bootstrap_servers: Servers | None = None
-    """Kafka brokers, `host:port` separated by commas. Unset: events and commands stay in this process."""
-
-    kafka_allow_plaintext: bool = False
-    """Talk to brokers on other machines without encryption. Default off: events say what clients do."""
-
-    kafka_timeout_seconds: Annotated[float, Field(ge=1, le=300, allow_inf_nan=False)] = 10.0
-    """Time that connecting to Kafka, or publishing one batch, may take; then the connection is thrown away and made
-    anew. Default 10 s: a broker that pauses to collect garbage is not given up."""
-
-    kafka_events_topic: TopicName = "execution.events.v1"
-    """Topic that events are published to, all types of them. Created if it is not there."""
-
-    kafka_events_partitions: Annotated[int, Field(ge=1, le=10_000)] = 12
-    """Partitions the topic is created with. Default 12: so many consumers of one group can share the work. Changing them
-    later moves executions to other partitions, and the order across the change is lost."""
-
-    kafka_events_retention_hours: Annotated[float, Field(gt=0, le=876_000, allow_inf_nan=False)] = 168.0
-    """Time for which the topic is created to keep events. Default a week: what a consumer may be away."""
-
-    kafka_replication_factor: Annotated[int, Field(ge=1, le=100)] | None = None
-    """Copies of each partition that the topic is created with. Unset: the brokers' own default."""
-
-    kafka_events_source: Annotated[str, Field(min_length=1, max_length=200)] = "/execution-service"
-    """Who says so in each event (`ce_source`), a URI reference. Tell several services on one topic apart by it."""
-
-    kafka_events_from: Literal["beginning", "now"] = "beginning"
-    """Where a relay begins that has never published: at the log's first event, or at what is new. Default `beginning`:
-    what is in the log will be said."""
-
-    kafka_batch_bytes: Annotated[int, Field(ge=16_384, le=16_777_216)] = 262_144
-    """Most bytes that go to one partition in one batch. Default 256 KiB: larger ones gain nothing measurable."""
-
-    relay_batch_limit: Annotated[int, Field(ge=1, le=100_000)] = 1_000
-    """About how many events are published together, and repeated when a relay dies. Default 1,000: as fast as more."""
-
-    relay_lease_seconds: Annotated[float, Field(ge=1, le=3_600, allow_inf_nan=False)] = 10.0
-    """Time after which another relay goes on where one has died. Default 10 s; one that stops hands over at once."""
-
     # Doors
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -374,16 +258,6 @@ class Settings(BaseSettings):
                 f"{_variable('worker_timeout_seconds')} ({self.worker_timeout_seconds:g}) must be at least "
                 f"{_HEARTBEATS_BEFORE_DEAD} times {_variable('heartbeat_interval_seconds')} "
                 f"({self.heartbeat_interval_seconds:g})"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_encryption(self) -> Self:
-        far = [one for one in self.kafka_bootstrap_servers or () if not _is_loopback(one)]
-        if far and not self.kafka_allow_plaintext:
-            raise ValueError(
-                f"{_variable('kafka_bootstrap_servers')} names {far[0]}, which is not this machine, and the connection "
-                f"would not be encrypted; {_variable('kafka_allow_plaintext')}=true accepts that"
             )
         return self
 

@@ -7,13 +7,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from events.bus import EventBus, InProcessEventBus
 from events.commands import CommandBus, InProcessCommandBus
+from events.kafka import KafkaEventBus
+from events.kafka_connection import KafkaConnection
+from events.kafka_topics import Topic
 from execution.builtin import register_builtin_handlers
 from execution.builtin.summarizer import answer_model_request
+from execution.durable_relay import DurableRelay
 from execution.embedded import EmbeddedPostgres
+from execution.errors import SettingsError
+from execution.event_emitter import ExecutionEventEmitter
 from execution.handlers import HandlerRegistry
 from execution.log import hand_to_host
 from execution.repository.agents import Agent, AgentDirectory
 from execution.repository.database import Database
+from execution.repository.event_log import EventLog
+from execution.repository.relay_cursors import BEGINNING, RelayCursorStore
 from execution.repository.schema import migrate
 from execution.service import ExecutionService
 from execution.settings import Settings
@@ -107,6 +115,56 @@ async def open_service(
             yield service
         finally:
             await service.stop()
+
+
+@asynccontextmanager
+async def open_kafka_relay(settings: Settings, database: Database) -> AsyncIterator[DurableRelay]:
+    """What publishes the log to the configured brokers, with its bus; run it with its `run()`.
+
+    It connects when it has something to publish, and as often as it takes: a broker that is away keeps nobody from
+    starting.
+    """
+    bus = kafka_event_bus(settings)
+    try:
+        yield DurableRelay(
+            EventLog(database),
+            ExecutionEventEmitter(bus, settings.kafka_events_source),
+            RelayCursorStore(database),
+            database.wakeups,
+            name=settings.kafka_events_topic,
+            poll_interval=settings.poll_interval_seconds,
+            lease_seconds=settings.relay_lease_seconds,
+            batch_limit=settings.relay_batch_limit,
+            start=BEGINNING if settings.kafka_events_from == "beginning" else None,
+        )
+    finally:
+        await bus.stop()
+
+
+def kafka_event_bus(settings: Settings) -> KafkaEventBus:
+    """The bus of the configured brokers.
+
+    Raises:
+        SettingsError: none are configured.
+    """
+    if settings.kafka_bootstrap_servers is None:
+        raise SettingsError(["EXECUTION_KAFKA_BOOTSTRAP_SERVERS: must be set, there is nothing to publish to"])
+    connection = KafkaConnection(
+        bootstrap_servers=settings.kafka_bootstrap_servers, timeout=settings.kafka_timeout_seconds
+    )
+    topic = Topic(
+        name=settings.kafka_events_topic,
+        partitions=settings.kafka_events_partitions,
+        retention_seconds=settings.kafka_events_retention_hours * 3_600,
+        replication=settings.kafka_replication_factor,
+        largest_record=largest_record(settings.inline_limit_bytes),
+    )
+    return KafkaEventBus(connection, topic, source=settings.kafka_events_source, batch_bytes=settings.kafka_batch_bytes)
+
+
+def largest_record(inline_limit: int) -> int:
+    """Bytes of the largest event: a result and an error, each as large as may be, and what stands around them."""
+    return max(1_048_576, 2 * inline_limit + 65_536)
 
 
 def embedded_command_bus() -> InProcessCommandBus:

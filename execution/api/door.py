@@ -10,9 +10,11 @@ from fastapi import Depends, Request
 
 from execution.api.rate_limit import RateLimits
 from execution.api.streams import OpenStreams
+from execution.durable_relay import DurableRelay
 from execution.keys import KeyRing
 from execution.metrics import ServiceMetrics
 from execution.readiness import Readiness
+from execution.relay_survey import RelaySurvey
 from execution.service import ExecutionService
 from execution.settings import Settings
 from execution.worker import Worker
@@ -35,6 +37,16 @@ class Door:
         """A worker runs in this process: metrics and readiness tell of it."""
         self.metrics.worker = worker
         self.readiness.watch_worker(worker)
+
+    def watch_cursor(self, survey: RelaySurvey) -> None:
+        """Events go to Kafka, from this process or another one."""
+        self.metrics.relay.survey = survey
+        self.readiness.watch_barrier(survey)
+
+    def watch_relay(self, relay: DurableRelay) -> None:
+        """They go from this process, or may."""
+        self.metrics.relay.relay = relay
+        self.readiness.watch_relay(relay)
 
     @property
     def settings(self) -> Settings:

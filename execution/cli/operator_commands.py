@@ -17,7 +17,7 @@ from execution.cli.running import run
 
 def add_operator_commands(app: typer.Typer) -> None:
     """Declare them, in the order of `--help`."""
-    for command in (demo, serve, worker, migrate, doctor, bench):
+    for command in (demo, serve, worker, relay, migrate, doctor, bench):
         app.command()(command)
 
 
@@ -73,6 +73,13 @@ def worker(
         worker_concurrency=concurrency, worker_kinds=kinds, handlers=handlers, drain_timeout_seconds=drain_timeout
     )
     run(work(overrides, as_json=as_json), as_json=as_json)
+
+
+def relay(*, as_json: AsJson = False) -> None:
+    """Publish events to Kafka until a stop; as many as there are, one at a time does the work."""
+    from execution.cli.relaying import relay as relay_events
+
+    run(relay_events({}, as_json=as_json), as_json=as_json)
 
 
 def migrate(

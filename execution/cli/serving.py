@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from execution.api.app import create_app
+from execution.api.door import Door
 from execution.api.server import HttpServer, bound
 from execution.cli.output import answer, console, hint
 from execution.cli.stopping import StopSignals, until_stopped
 from execution.cli.working import process_settings, stop_runs, stopping_its_runs, worker_facts
 from execution.domain.execution import JsonObject
 from execution.keys import KeyRing
+from execution.lifecycle import kept_running
+from execution.relay_survey import RelaySurvey
+from execution.repository.relay_cursors import RelayCursorStore
 from execution.service import ExecutionService
 from execution.settings import Settings
-from execution.wiring import open_service
+from execution.wiring import open_kafka_relay, open_service
 from execution.worker import Worker
 
 _NO_KEY = (
@@ -54,20 +59,43 @@ async def _serve(settings: Settings, signals: StopSignals, *, worker: bool, rela
                 hint(_NO_KEY, as_json=as_json)
             app = create_app(service, keys=keys)
             server = HttpServer(app, listening)
+            door: Door = app.state.door
             own_worker = service.create_worker() if worker else None
             if own_worker is not None:
-                app.state.door.look_after(own_worker)
+                door.look_after(own_worker)
             parts: list[_Part] = [server, own_worker] if own_worker else [server]
             signals.ask(lambda: _stop(parts), lambda: _hurry(server, service))
             announcing = asyncio.create_task(
                 _announce(server, own_worker, service, parts, as_json=as_json), name="announcement"
             )
             try:
-                await _run_together(parts)
+                async with _relaying(door, here=relay):
+                    await _run_together(parts)
             finally:
                 announcing.cancel()
     if not as_json:
         console().print(f"the server at {server.url} has stopped")
+
+
+@asynccontextmanager
+async def _relaying(door: Door, *, here: bool) -> AsyncIterator[None]:
+    """Publish to Kafka, if it is configured, as long as the block; then what it has left to be published.
+
+    Nobody waits for the relay: while the brokers are away, everything else goes on.
+    """
+    settings, database = door.settings, door.service.repository.db
+    if settings.kafka_bootstrap_servers is None:
+        yield
+        return
+    door.watch_cursor(RelaySurvey(RelayCursorStore(database), settings.kafka_events_topic))
+    if not here:
+        yield
+        return
+    async with open_kafka_relay(settings, database) as relay:
+        door.watch_relay(relay)
+        async with kept_running("kafka relay", relay.run_until_cancelled):
+            yield
+            await relay.finish()
 
 
 async def _run_together(parts: Sequence[_Part]) -> None:

@@ -1,0 +1,75 @@
+"""The settings that concern Kafka, and the relay that publishes to it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from execution.setting_types import Servers, TopicName
+
+
+class KafkaSettings(BaseSettings):
+    """A part of `Settings`."""
+
+    model_config = SettingsConfigDict(use_attribute_docstrings=True)
+
+    kafka_bootstrap_servers: Servers | None = None
+    """Kafka brokers, `host:port` separated by commas. Unset: events and commands stay in this process."""
+
+    kafka_allow_plaintext: bool = False
+    """Talk to brokers on other machines without encryption. Default off: events say what clients do."""
+
+    kafka_timeout_seconds: Annotated[float, Field(ge=1, le=300, allow_inf_nan=False)] = 10.0
+    """Time that connecting to Kafka, or publishing one batch, may take; then the connection is thrown away and made
+    anew. Default 10 s: a broker that pauses to collect garbage is not given up."""
+
+    kafka_events_topic: TopicName = "execution.events.v1"
+    """Topic that events are published to, all types of them. Default `execution.events.v1`; created if it is not
+    there."""
+
+    kafka_events_partitions: Annotated[int, Field(ge=1, le=10_000)] = 12
+    """Partitions the topic is created with. Default 12: so many consumers of one group can share the work. A change of
+    them moves executions to other partitions, and their order across the change is lost."""
+
+    kafka_events_retention_hours: Annotated[float, Field(gt=0, le=876_000, allow_inf_nan=False)] = 168.0
+    """Time for which the topic is created to keep events. Default a week: what a consumer may be away."""
+
+    kafka_replication_factor: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Copies of each partition that the topic is created with. Unset: the brokers' own default."""
+
+    kafka_events_source: Annotated[str, Field(min_length=1, max_length=200)] = "/execution-service"
+    """Who says so in each event (`ce_source`), a URI reference. Tell several services on one topic apart by it."""
+
+    kafka_events_from: Literal["beginning", "now"] = "beginning"
+    """Where a relay begins that has never published: at the log's first event, or at what is new. Default `beginning`:
+    what is in the log will be said."""
+
+    kafka_batch_bytes: Annotated[int, Field(ge=16_384, le=16_777_216)] = 262_144
+    """Most bytes that go to one partition in one batch. Default 256 KiB: larger ones gain nothing measurable."""
+
+    relay_batch_limit: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """About how many events are published together, and repeated when a relay dies. Default 1,000: as fast as more."""
+
+    relay_lease_seconds: Annotated[float, Field(ge=1, le=3_600, allow_inf_nan=False)] = 10.0
+    """Time after which another relay goes on where one has died. Default 10 s; one that stops hands over at once."""
+
+    @model_validator(mode="after")
+    def _check_encryption(self) -> Self:
+        far = [one for one in self.kafka_bootstrap_servers or () if not _is_loopback(one)]
+        if far and not self.kafka_allow_plaintext:
+            raise ValueError(
+                f"EXECUTION_KAFKA_BOOTSTRAP_SERVERS names {far[0]}, which is not this machine, and the connection "
+                "would not be encrypted; EXECUTION_KAFKA_ALLOW_PLAINTEXT=true accepts that"
+            )
+        return self
+
+
+def _is_loopback(server: str) -> bool:
+    host = server.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
