@@ -1,4 +1,4 @@
-# `make` alone prints the targets. Nothing is needed but make and Python 3.11 or newer.
+# `make` alone prints the targets. Nothing is needed but make and Python 3.11 or newer, and for Kafka Java and Maven.
 PYTHON ?= python3
 UV ?= uv
 DEMO_ARGS ?=
@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 	--custom-compile-command 'make lock' pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test soak lint types contracts check bench serve lock clean
+.PHONY: help venv demo test soak lint types contracts check bench serve kafka lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,8 @@ venv: $(INSTALLED) ## install everything into .venv (every other target does it 
 demo: $(INSTALLED) ## run several executions on real input and check the log (DEMO_ARGS=PATH)
 	@$(BIN)/execution demo $(DEMO_ARGS)
 
-test: $(INSTALLED) ## run the tests, on an embedded PostgreSQL of their own
+test: $(INSTALLED) ## run the tests, on an embedded PostgreSQL and, where there is Java, a Kafka broker of their own
+	@$(BIN)/python -m scripts.kafka fetch --if-possible
 	@$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 soak: $(INSTALLED) ## run the slow tests that the suite leaves out
@@ -44,6 +45,9 @@ bench: $(INSTALLED) ## measure this machine: a table, JSON and a chart (BENCH_AR
 
 serve: $(INSTALLED) ## serve HTTP and run executions until Ctrl-C
 	@$(BIN)/execution serve
+
+kafka: ## run a Kafka broker at 127.0.0.1:9092 until Ctrl-C (needs Java 17 or newer, and Maven the first time)
+	@$(PYTHON) -m scripts.kafka run
 
 lock: ## renew requirements*.txt from pyproject.toml (UPGRADE=1: newest versions)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: install it, or name it with UV=path"; exit 1; }

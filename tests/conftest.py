@@ -15,6 +15,8 @@ import asyncpg
 import pytest
 
 from execution.embedded import EmbeddedPostgres
+from scripts.kafka.broker import Broker
+from tests.support import kafka as kafka_support
 from tests.support.database import SERVER_OVERRIDES, ensure_template, own_database
 
 _RUN_FOLDER = "TEST_RUN_FOLDER"  # set by the first process of a run and inherited by its workers
@@ -30,11 +32,25 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.option.seed is None:  # the test processes are given the same options, so they share the seed
             config.option.seed = secrets.randbelow(1_000_000)
         os.environ[_RUN_FOLDER] = tempfile.mkdtemp(prefix="execution-tests-")
+        kafka_support.hand_over_configured_servers()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not _is_worker(config):
-        shutil.rmtree(os.environ.pop(_RUN_FOLDER), ignore_errors=True)
+        folder = Path(os.environ.pop(_RUN_FOLDER))
+        kafka_support.end_shared_broker(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tests that a machine cannot run are easily overlooked among those that were chosen not to."""
+    reasons = [
+        str(one.longrepr[2]) for one in terminalreporter.getreports("skipped") if isinstance(one.longrepr, tuple)
+    ]
+    without_broker = [reason for reason in reasons if kafka_support.NO_BROKER in reason]
+    if without_broker:
+        loud = f"{len(without_broker)} TESTS OF KAFKA DID NOT RUN, {without_broker[0].removeprefix('Skipped: ')}"
+        terminalreporter.write_line(loud, red=True, bold=True)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -90,3 +106,38 @@ async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Rec
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
+
+
+@pytest.fixture(scope="session")
+def kafka(run_folder: Path) -> str:
+    """The bootstrap servers of the run's Kafka broker. Shared: tests that disturb a broker take `own_broker`."""
+    return kafka_support.configured_servers() or kafka_support.start_shared_broker(run_folder)
+
+
+@pytest.fixture
+async def topic(kafka: str) -> AsyncIterator[str]:
+    """An empty topic of this test alone, with one partition."""
+    name = await kafka_support.create_topic(kafka)
+    yield name
+    await kafka_support.delete_topics(kafka, [name])
+
+
+@pytest.fixture(scope="module")
+def modules_broker(run_folder: Path) -> Iterator[Broker]:
+    """Behind `own_broker`: its start takes seconds, so the tests of a module use one after the other."""
+    kafka_support.require_broker()
+    broker = Broker(Path(tempfile.mkdtemp(dir=run_folder)))
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+@pytest.fixture
+def own_broker(modules_broker: Broker) -> Broker:
+    """A running broker that nobody else uses at the same time: to pause, to restart, and to kill.
+
+    Modules that use it belong to the xdist group "kafka", or each test process starts one.
+    """
+    modules_broker.resume()  # whatever the last test has left behind
+    modules_broker.start()
+    return modules_broker

@@ -1,0 +1,150 @@
+"""Kafka for tests: one broker per run, brokers of a test's own to disturb, and topics that no other test knows.
+
+Every wait on the network has a deadline: the client waits for ever in more than one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from execution.embedded.sharing import exclusive
+from scripts.kafka.broker import Broker
+from scripts.kafka.jars import check_possible, fetch
+from scripts.kafka.java import BrokerError
+
+WITHIN = 20.0
+"""Far above what any of this takes, also beside other tests."""
+NO_BROKER = "there is no Kafka broker for the tests"
+
+_CONFIGURED = "EXECUTION_KAFKA_BOOTSTRAP_SERVERS"
+_HANDED_OVER = "TEST_KAFKA_SERVERS"
+_STARTING_SECONDS = 55.0
+
+
+def hand_over_configured_servers() -> None:
+    """Hide a configured broker from the services under test: they use one where a test says so, and nowhere else."""
+    if _CONFIGURED in os.environ:
+        os.environ[_HANDED_OVER] = os.environ.pop(_CONFIGURED)
+
+
+def configured_servers() -> str | None:
+    """Of the broker that whoever runs the tests has named."""
+    return os.environ.get(_HANDED_OVER)
+
+
+def require_broker() -> None:
+    """Skip the test where no broker can be had. On a CI machine that is a failure."""
+    try:
+        check_possible()
+        fetch()
+    except BrokerError as error:
+        message = f"{NO_BROKER}: {error}. Or name one in {_CONFIGURED}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+def start_shared_broker(run_folder: Path) -> str:
+    """The servers of the run's broker, started by whichever test process asks first."""
+    with exclusive(run_folder / "kafka.lock", within=_STARTING_SECONDS):
+        require_broker()
+        broker = Broker(run_folder / "kafka")
+        broker.start()
+    return broker.servers
+
+
+def end_shared_broker(run_folder: Path) -> None:
+    """At the end of the run, if it was ever started; what it holds is thrown away."""
+    if (run_folder / "kafka").exists():
+        Broker(run_folder / "kafka").kill()
+
+
+async def create_topic(servers: str, *, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+    """A topic with a name of its own."""
+    name = f"test.{uuid4().hex}"
+    topic = NewTopic(name, num_partitions=partitions, replication_factor=1, topic_configs=dict(config or {}))
+    async with administrator(servers) as admin, asyncio.timeout(WITHIN):
+        await admin.create_topics([topic])
+    return name
+
+
+async def delete_topics(servers: str, names: Sequence[str]) -> None:
+    """A configured broker is there for longer than the tests."""
+    async with administrator(servers) as admin, asyncio.timeout(WITHIN):
+        await admin.delete_topics(list(names))
+
+
+async def produce(servers: str, topic: str, values: Iterable[bytes], **options: Any) -> None:
+    """Send values, in this order and to partition 0; returns when the broker has them all."""
+    async with producer(servers, **options) as sender, asyncio.timeout(WITHIN):
+        sent = [await sender.send(topic, value, partition=0) for value in values]
+        await asyncio.gather(*sent)
+
+
+async def read_topic(servers: str, topic: str, *, within: float = WITHIN, **options: Any) -> list[Any]:
+    """Every record that is in a topic now, partition by partition in the order of the log."""
+    records: list[Any] = []
+    async with consumer(servers, **options) as reader, asyncio.timeout(within):
+        partitions = [TopicPartition(topic, number) for number in sorted(await _partitions(reader, topic))]
+        reader.assign(partitions)
+        ends = await reader.end_offsets(partitions)
+        await reader.seek_to_beginning(*partitions)
+        for partition in partitions:
+            while await reader.position(partition) < ends[partition]:
+                records += (await reader.getmany(partition, timeout_ms=500)).get(partition, [])
+    return records
+
+
+async def _partitions(reader: Any, topic: str) -> set[int]:
+    # The client asks for topics it has subscribed to; this one is assigned to by hand.
+    await reader._client.add_topic(topic)
+    return set(reader.partitions_for_topic(topic) or ())
+
+
+@asynccontextmanager
+async def producer(servers: str, **options: Any) -> AsyncIterator[Any]:
+    """A bare producer, started and stopped within deadlines."""
+    async with _started(AIOKafkaProducer(bootstrap_servers=servers, acks="all", **options)) as started:
+        yield started
+
+
+@asynccontextmanager
+async def consumer(servers: str, *topics: str, **options: Any) -> AsyncIterator[Any]:
+    """A bare consumer, from the beginning unless told otherwise, started and stopped within deadlines."""
+    options = {"auto_offset_reset": "earliest", "enable_auto_commit": False} | options
+    async with _started(AIOKafkaConsumer(*topics, bootstrap_servers=servers, **options)) as started:
+        yield started
+
+
+@asynccontextmanager
+async def administrator(servers: str, **options: Any) -> AsyncIterator[Any]:
+    """Who makes and deletes topics."""
+    client = AIOKafkaAdminClient(bootstrap_servers=servers, **options)
+    try:
+        async with asyncio.timeout(WITHIN):
+            await client.start()
+        yield client
+    finally:
+        async with asyncio.timeout(WITHIN):
+            await client.close()
+
+
+@asynccontextmanager
+async def _started(client: Any) -> AsyncIterator[Any]:
+    try:
+        async with asyncio.timeout(WITHIN):
+            await client.start()
+        yield client
+    finally:
+        async with asyncio.timeout(WITHIN):
+            await client.stop()
