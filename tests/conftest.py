@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import asyncpg
 import pytest
@@ -42,6 +43,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """pytest-xdist 3.8 writes a test's group where pytest 9.2 does not look: groups would silently be none (#1386)."""
+    for item in items:
+        named = getattr(item, "_nodeid", item.nodeid)
+        if named != item.nodeid:
+            item._id = type(item._id).parse(named)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tests that a machine cannot run are easily overlooked among those that were chosen not to."""
     reasons = [
@@ -64,7 +74,8 @@ def _is_worker(config: pytest.Config) -> bool:
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> Random:
     """The chance of one test: the same for the same seed of the run, whichever other tests run with it."""
-    return Random(f"{request.config.option.seed} {request.node.nodeid}")
+    path, _, name = request.node.location
+    return Random(f"{request.config.option.seed} {path} {name}")
 
 
 @pytest.fixture(scope="session")
