@@ -20,8 +20,8 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 SEQUENCE_DIGITS = 10
 """So that texts order as the numbers do; a version has at most ten digits."""
-_REQUIRED = ("ce_id", "ce_source", "ce_type", "ce_specversion", "ce_time", "ce_subject", "ce_sequence")
-_KNOWN = frozenset({*_REQUIRED, "ce_tenant", "ce_dataversion", "traceparent", "content-type"})
+_REQUIRED = ("ce_id", "ce_source", "ce_type", "ce_specversion", "ce_subject", "ce_sequence")
+_KNOWN = frozenset({*_REQUIRED, "ce_time", "ce_tenant", "ce_dataversion", "traceparent", "content-type"})
 _FIXED = (("ce_specversion", SPEC_VERSION.encode()), ("content-type", CONTENT_TYPE.encode()))
 
 
@@ -63,12 +63,13 @@ class EventCodec:
             ("ce_id", envelope.id.encode()),
             ("ce_source", envelope.source.encode()),
             ("ce_type", envelope.type.encode()),
-            ("ce_time", _written(envelope.time).encode()),
             ("ce_subject", subject.encode()),
             ("ce_sequence", str(envelope.sequence).zfill(SEQUENCE_DIGITS).encode()),
             ("ce_dataversion", str(envelope.data_version).encode()),
             *_FIXED,
         ]
+        if envelope.time is not None:
+            headers.append(("ce_time", _written(envelope.time).encode()))
         if envelope.tenant is not None:
             headers.append(("ce_tenant", envelope.tenant.encode()))
         if envelope.traceparent is not None:
@@ -107,7 +108,7 @@ class EventCodec:
             source=text["ce_source"],
             subject=text["ce_subject"],
             sequence=int(text["ce_sequence"]),
-            time=datetime.fromisoformat(text["ce_time"]),
+            time=datetime.fromisoformat(text["ce_time"]) if "ce_time" in text else None,
             data=data,
             tenant=text.get("ce_tenant"),
             traceparent=text.get("traceparent"),

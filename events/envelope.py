@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self
 
 from msgspec import Struct
@@ -27,7 +27,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
     subject: str
     """The execution; also the record's key, so that its events stay in order."""
     sequence: int
-    time: datetime
+    time: datetime | None
     """When it happened, not when it was sent."""
     data: dict[str, Any]
     tenant: str | None = None
@@ -44,14 +44,14 @@ class Envelope(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def around(cls, event_type: str, payload: dict[str, Any], *, source: str) -> Self:
-        """Of a payload alone, which says of which execution it is, and when; else it is now."""
+        """Of a payload alone, which says of which execution it is, and when."""
         occurred_at = payload.get("occurred_at")
         return cls(
             type=event_type,
             source=source,
             subject=str(payload["execution_id"]),
             sequence=int(payload["version"]),
-            time=datetime.fromisoformat(occurred_at) if occurred_at else datetime.now(UTC),
+            time=datetime.fromisoformat(occurred_at) if occurred_at else None,
             data=payload,
             data_version=DATA_VERSIONS.get(event_type, 1),
         )

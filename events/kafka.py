@@ -10,7 +10,6 @@ leaves a gap in a partition: what was written is a prefix of what was given, how
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby, zip_longest
@@ -156,13 +155,12 @@ class KafkaEventBus:
 
 def _batches(producer: Any, partition: int, records: Sequence[Record]) -> Iterator[tuple[int, Any]]:
     """The records of one partition, in batches that are made when it is their turn."""
-    now = int(time.time() * 1000)
     batch = producer.create_batch()
     for record in records:
-        if batch.append(timestamp=now, key=record.key, value=record.value, headers=record.headers) is None:
+        if batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers) is None:
             yield partition, batch
             batch = producer.create_batch()
-            batch.append(timestamp=now, key=record.key, value=record.value, headers=record.headers)
+            batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
     batch.close()
     yield partition, batch
 

@@ -18,6 +18,7 @@ import random
 import socket
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from uuid import uuid4
 
 import structlog
@@ -42,6 +43,24 @@ DRAIN_SECONDS = 5.0
 """What a relay that is told to stop takes at most to publish what is there."""
 LONGEST_PAUSE = 0.02
 """Between two reads of what trickles in: up to as long as the last one took, so that it gathers meanwhile."""
+
+
+@dataclass
+class RelayState:
+    """How a relay is doing, for whoever looks after it."""
+
+    is_active: bool = False
+    """Does it hold the lease?"""
+    published: int = 0
+    """Events that the bus has taken."""
+    repeated: int = 0
+    """Events that were published once more because the bus had failed under them."""
+    failures: int = 0
+    """Failures of the bus; each has cost it its connection."""
+    problem: str | None = None
+    """What keeps it from publishing."""
+    failing_since: float | None = None
+    """Since when, on the monotonic clock."""
 
 
 class DurableRelay:
@@ -81,18 +100,7 @@ class DurableRelay:
         self.owner = f"{socket.gethostname()} {os.getpid()} {uuid4().hex[:8]}"
         self.ready = asyncio.Event()
         """It has asked for the lease, and had an answer."""
-        self.is_active = False
-        """Does it hold the lease?"""
-        self.published = 0
-        """Events that the bus has taken."""
-        self.repeated = 0
-        """Events that were published once more because the bus had failed under them."""
-        self.failures = 0
-        """Failures of the bus; each has cost it its connection."""
-        self.problem: str | None = None
-        """What keeps it from publishing."""
-        self.failing_since: float | None = None
-        """Since when, on the monotonic clock."""
+        self.state = RelayState()
 
     def stop(self) -> None:
         """Let `run` end once everything that is visible now has been published, or after some seconds."""
@@ -146,11 +154,11 @@ class DurableRelay:
         keeper = CursorKeeper(self._cursors, hold, self._lease_seconds)
         keeping = asyncio.create_task(keeper.run(), name="relay cursor")
         following = asyncio.create_task(self._follow(keeper), name="relay follow")
-        self.is_active = True
+        self.state.is_active = True
         try:
             await asyncio.wait([keeping, following], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.is_active = False
+            self.state.is_active = False
             await to_its_end(_end(keeper, keeping, following))
         for task in (keeping, following):
             if not task.cancelled():
@@ -195,18 +203,18 @@ class DurableRelay:
         """Publish all of it, however often that takes; False: it is time to stop, and it was not all published."""
         back_off = FIRST_BACK_OFF
         while batch.events:
-            if self._stopping.is_set() and (self.problem or time.monotonic() > self._drained_by):
+            if self._stopping.is_set() and (self.state.problem or time.monotonic() > self._drained_by):
                 return False
             try:
                 await self._emitter.emit_all(batch.events)
             except EventBusError as error:
                 self._fails(str(error))
-                self.failures += 1
-                self.repeated += len(batch.events)
+                self.state.failures += 1
+                self.state.repeated += len(batch.events)
                 await is_set_within(self._stopping, random.uniform(back_off / 2, back_off))
                 back_off = min(2 * back_off, LONGEST_BACK_OFF)
             else:
-                self.published += len(batch.events)
+                self.state.published += len(batch.events)
                 self._succeeds()
                 break
         return True
@@ -220,13 +228,13 @@ class DurableRelay:
 
     def _fails(self, problem: str) -> None:
         log.warning("relay.cannot_publish", problem=problem)
-        self.problem = problem
-        self.failing_since = self.failing_since or time.monotonic()
+        self.state.problem = problem
+        self.state.failing_since = self.state.failing_since or time.monotonic()
 
     def _succeeds(self) -> None:
-        if self.failing_since is not None:
-            log.info("relay.publishes_again", after_seconds=round(time.monotonic() - self.failing_since, 1))
-        self.problem = self.failing_since = None
+        if self.state.failing_since is not None:
+            log.info("relay.publishes_again", after_seconds=round(time.monotonic() - self.state.failing_since, 1))
+        self.state.problem = self.state.failing_since = None
 
 
 async def _end(keeper: CursorKeeper, keeping: asyncio.Task[None], following: asyncio.Task[None]) -> None:

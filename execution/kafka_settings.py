@@ -41,7 +41,8 @@ class KafkaSettings(BaseSettings):
     """Copies of each partition that the topic is created with. Unset: the brokers' own default."""
 
     kafka_events_source: Annotated[str, Field(min_length=1, max_length=200)] = "/execution-service"
-    """Who says so in each event (`ce_source`), a URI reference. Tell several services on one topic apart by it."""
+    """Who says so in each event (`ce_source`), a URI reference. Default `/execution-service`; tells several services on
+    one topic apart."""
 
     kafka_events_from: Literal["beginning", "now"] = "beginning"
     """Where a relay begins that has never published: at the log's first event, or at what is new. Default `beginning`:

@@ -162,9 +162,9 @@ async def _check_worker(worker: Worker, longest_silence: float) -> Finding:
 
 
 async def _check_relay(relay: DurableRelay) -> Finding:
-    if relay.failing_since is None:
+    if relay.state.failing_since is None:
         return FINE
-    seconds = time.monotonic() - relay.failing_since
+    seconds = time.monotonic() - relay.state.failing_since
     return Finding(verdict=Verdict.DEGRADED, reason=f"no event could be published for {seconds:.0f} s")
 
 

@@ -30,9 +30,9 @@ class RelayMetrics:
         yield from self._of_cursor()
 
     def _of_publishing(self) -> Iterator[Metric]:
-        relay = self.relay
+        relay = self.relay.state if self.relay else None
         yield GaugeMetricFamily(
-            "execution_relay_active",
+            "execution_relay_lease_held",
             "1 while the relay of this process holds the lease and publishes.",
             float(relay.is_active) if relay else None,
         )
@@ -55,7 +55,7 @@ class RelayMetrics:
     def _of_cursor(self) -> Iterator[Metric]:
         lag, barrier = (self.survey.lag, self.survey.barrier) if self.survey else (None, None)
         yield GaugeMetricFamily(
-            "execution_relay_lag_events",
+            "execution_relay_events_waiting",
             "Events that are not behind the cursor yet; counted to 100,000.",
             lag.events if lag else None,
         )
@@ -64,7 +64,7 @@ class RelayMetrics:
         )
         held = GaugeMetricFamily(
             "execution_relay_barrier_held_seconds",
-            "How long the oldest open transaction that writes has been open, and whose it is.",
+            "How long the oldest transaction that writes has been open; labels say whose it is.",
             labels=["backend", "database", "application"],
         )
         if barrier is not None:

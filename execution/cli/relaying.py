@@ -33,13 +33,13 @@ async def _relay(settings: Settings, signals: StopSignals, *, as_json: bool) -> 
         finally:
             announcing.cancel()
     if not as_json:
-        console().print(f"the relay has stopped; it has published {one.published:,} events")
+        console().print(f"the relay has stopped; it has published {one.state.published:,} events")
 
 
 async def _announce(one: DurableRelay, settings: Settings, *, as_json: bool) -> None:
     """One line on standard output as soon as it relays, or stands by: what a supervisor may wait for."""
     await one.ready.wait()
-    what = "publishes" if one.is_active else "stands by"
+    what = "publishes" if one.state.is_active else "stands by"
     topic = settings.kafka_events_topic
-    document = {"event": "ready", "pid": os.getpid(), "topic": topic, "active": one.is_active}
+    document = {"event": "ready", "pid": os.getpid(), "topic": topic, "active": one.state.is_active}
     answer(document, f"the relay {what}: topic {topic}, pid {os.getpid()}", as_json=as_json)
