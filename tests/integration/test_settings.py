@@ -160,3 +160,20 @@ class TestMistakes:
 
     def test_an_unknown_argument_gets_a_suggestion(self) -> None:
         assert problems_of(databse_url="x") == ["databse_url is not a setting; did you mean database_url?"]
+
+
+class TestKafka:
+    def test_brokers_are_separated_by_commas(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EXECUTION_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092, [::1]:9093,localhost:9094")
+        assert Settings.load().kafka_bootstrap_servers == ("127.0.0.1:9092", "[::1]:9093", "localhost:9094")
+
+    @pytest.mark.parametrize("servers", ["localhost", "localhost:", "localhost:0", "localhost:70000", ":9092", ","])
+    def test_what_is_no_broker_is_refused(self, servers: str) -> None:
+        (problem,) = problems_of(kafka_bootstrap_servers=servers)
+        assert "host:port" in problem
+
+    @pytest.mark.parametrize("servers", ["broker.example:9092", "127.0.0.1:9092,10.0.0.1:9092"])
+    def test_another_machine_without_encryption_is_refused_unless_it_is_meant(self, servers: str) -> None:
+        (problem,) = problems_of(kafka_bootstrap_servers=servers)
+        assert "EXECUTION_KAFKA_ALLOW_PLAINTEXT=true accepts that" in problem
+        assert Settings.load(kafka_bootstrap_servers=servers, kafka_allow_plaintext=True).kafka_bootstrap_servers
