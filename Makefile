@@ -26,6 +26,7 @@ test: $(INSTALLED) ## run the tests, on an embedded PostgreSQL and, where there 
 	@$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 soak: $(INSTALLED) ## run the slow tests that the suite leaves out
+	@$(BIN)/python -m scripts.kafka fetch --if-possible
 	@$(BIN)/pytest -m slow --timeout 1800 $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## ruff: lint and format

@@ -9,11 +9,20 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from scripts.kafka.broker import HOST, Broker
 from scripts.kafka.java import BrokerError
-from tests.support.kafka import WITHIN, create_topic, produce, producer, read_topic, require_broker
+from tests.support.kafka import (
+    WITHIN,
+    as_user,
+    broker_with_users,
+    create_topic,
+    produce,
+    producer,
+    read_topic,
+    require_broker,
+)
 
 pytestmark = pytest.mark.xdist_group("kafka")
 
@@ -109,3 +118,19 @@ def test_a_broker_that_cannot_start_says_why(cluster_folder: Path) -> None:
         with pytest.raises(BrokerError, match="is taken"):
             broker.start()
     assert not broker.is_running()
+
+
+async def test_a_broker_with_users_lets_in_nobody_else(cluster_folder: Path) -> None:
+    require_broker()
+    broker = broker_with_users(cluster_folder, {"ada": "difference", "grace": "nanosecond"})
+    try:
+        await asyncio.to_thread(broker.start)
+        grace = as_user("grace", "nanosecond")
+        topic = await create_topic(broker.servers, **grace)
+        await produce(broker.servers, topic, [b"let in"], **grace)
+        assert values_of(await read_topic(broker.servers, topic, **grace)) == [b"let in"]
+        for stranger in (as_user("grace", "difference"), {}):
+            with pytest.raises(KafkaConnectionError):
+                await produce(broker.servers, topic, [b"kept out"], **stranger)
+    finally:
+        broker.kill()

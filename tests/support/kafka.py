@@ -24,6 +24,7 @@ from scripts.kafka.java import BrokerError
 
 WITHIN = 20.0
 """Far above what any of this takes, also beside other tests."""
+SCRAM = "SCRAM-SHA-256"
 NO_BROKER = "there is no Kafka broker for the tests"
 
 _CONFIGURED = "EXECUTION_KAFKA_BOOTSTRAP_SERVERS"
@@ -69,11 +70,13 @@ def end_shared_broker(run_folder: Path) -> None:
         Broker(run_folder / "kafka").kill()
 
 
-async def create_topic(servers: str, *, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+async def create_topic(
+    servers: str, *, partitions: int = 1, config: Mapping[str, str] | None = None, **options: Any
+) -> str:
     """A topic with a name of its own."""
     name = f"test.{uuid4().hex}"
     topic = NewTopic(name, num_partitions=partitions, replication_factor=1, topic_configs=dict(config or {}))
-    async with administrator(servers) as admin, asyncio.timeout(WITHIN):
+    async with administrator(servers, **options) as admin, asyncio.timeout(WITHIN):
         await admin.create_topics([topic])
     return name
 
@@ -148,3 +151,27 @@ async def _started(client: Any) -> AsyncIterator[Any]:
     finally:
         async with asyncio.timeout(WITHIN):
             await client.stop()
+
+
+def broker_with_users(folder: Path, passwords: Mapping[str, str]) -> Broker:
+    """A broker that lets in whoever knows one of these passwords (SCRAM), and nobody else."""
+    name, password = next(iter(passwords.items()))  # the broker is a client of its own, too
+    login = f'org.apache.kafka.common.security.scram.ScramLoginModule required username="{name}" password="{password}";'
+    overrides = {
+        "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "sasl.enabled.mechanisms": SCRAM,
+        "sasl.mechanism.inter.broker.protocol": SCRAM,
+        f"listener.name.client.{SCRAM.lower()}.sasl.jaas.config": login,
+    }
+    users = [("--add-scram", f"{SCRAM}=[name={one},password={its}]") for one, its in passwords.items()]
+    return Broker(folder, overrides=overrides, format_options=[option for user in users for option in user])
+
+
+def as_user(name: str, password: str) -> dict[str, Any]:
+    """What a client is given to be let in."""
+    return {
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": SCRAM,
+        "sasl_plain_username": name,
+        "sasl_plain_password": password,
+    }
