@@ -91,13 +91,19 @@ class Broker:
         """
         java, jars = find_java(), fetch()
         with self._lock.open("a+") as file:
-            if _try_lock(file):
+            is_ours = _try_lock(file)
+            if is_ours:
                 if not _is_free(self.port):
                     raise BrokerError(f"{self.servers} is taken by something else: name another port")
                 self._configure()
                 self._format(java, jars)
                 _write_pid(file, self._spawn(command_line(java, jars, "kafka.Kafka", str(self._properties)), file))
-        self.wait_until_answering()
+        try:
+            self.wait_until_answering()
+        except BaseException:
+            if is_ours:
+                self.kill()
+            raise
 
     def wait_until_answering(self, *, within: float = START_SECONDS) -> None:
         """Return when it answers a request.
