@@ -63,10 +63,10 @@ async def _read_as_group(servers: str, topic: str, count: int) -> list[bytes]:
     return read
 
 
-async def test_topics_are_made_on_purpose_only(kafka: str) -> None:
+async def test_topics_are_made_on_purpose_only(own_broker: Broker) -> None:
     with pytest.raises((KafkaError, TimeoutError)):
         async with asyncio.timeout(_SOON):
-            await produce(kafka, "test.misspelt", [b"lost"])
+            await produce(own_broker.servers, "test.misspelt", [b"lost"])
 
 
 async def test_a_paused_broker_keeps_its_connections_and_answers_nobody(own_broker: Broker) -> None:

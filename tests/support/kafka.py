@@ -44,13 +44,13 @@ def configured_servers() -> str | None:
 
 
 def require_broker() -> None:
-    """Skip the test where no broker can be had. On a CI machine that is a failure."""
+    """Skip the test where no broker can be started. On a CI machine that has no other one either, that is a failure."""
     try:
         check_possible()
         fetch()
     except BrokerError as error:
         message = f"{NO_BROKER}: {error}. Or name one in {_CONFIGURED}"
-        if os.environ.get("CI") == "true":
+        if os.environ.get("CI") == "true" and configured_servers() is None:
             pytest.fail(message)
         pytest.skip(message)
 
