@@ -127,8 +127,14 @@ def _of_requests(requests: RequestTally) -> Iterator[Metric]:
     yield durations
     yield _gauge("http_requests_in_flight", "Requests that are being answered.", requests.in_flight)
     yield _gauge("http_streams_open", "Open event streams.", requests.open_streams)
+    yield _gauge("http_connections_open", "Open connections of HTTP clients.", requests.connections)
+    yield _counter(
+        "http_cut_connections",
+        "Connections cut at once because too many were open.",
+        requests.cut_connections,
+    )
     yield _counter("http_response_bytes", "Bytes of the bodies of answers.", requests.sent_bytes)
-    yield _counter("http_overloaded_requests", "Requests refused because too many were in flight.", requests.overloaded)
+    yield _counter("http_overloaded_requests", "Requests refused because there was no room.", requests.overloaded)
     yield _counter("http_rate_limited_requests", "Requests refused with 429.", requests.rate_limited)
     yield _counter("http_replayed_requests", "Requests answered with the first answer to their key.", requests.replays)
 

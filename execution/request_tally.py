@@ -19,9 +19,18 @@ class RequestTally:
         """Answers that were first given to an earlier request with the same key."""
         self.rate_limited = 0
         self.overloaded = 0
-        """Refused because too many were in flight, before anything was done for them."""
+        """Refused because there was no room, before anything was done for them."""
+        self.connections = 0
+        self.cut_connections = 0
+        """Cut as soon as they were made, because far too many were open."""
         self.answered: dict[tuple[str, str, int], Durations] = {}
         """By method, route template and status; of a stream, the time to its beginning."""
+
+    def refuse(self, method: str, route: str, status: int, size: int) -> None:
+        """Count a request that was refused as overload, in next to no time."""
+        self.overloaded += 1
+        self.sent_bytes += size
+        self.note(method, route, status, 0.0)
 
     def note(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answer."""

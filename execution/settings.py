@@ -195,6 +195,11 @@ class Settings(KafkaSettings):
     """Requests with `Prefer: wait` that one process keeps waiting at once, beside those in flight. Default 5,000: each
     costs some memory and nothing else."""
 
+    connection_limit: Count = 12_000
+    """Connections that one process serves; on further ones requests are refused as overload, and far more are cut at
+    once. Default 12,000: all streams and waiting requests there may be, and some thousands of others. The system has to
+    allow the process as many open files."""
+
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300, allow_inf_nan=False)] = 0.0
     """Time between readiness turning false and the HTTP server accepting nothing more, for balancers that look at it.
     Default 0: without a balancer it would only delay the stop."""

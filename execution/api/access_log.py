@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from http import HTTPStatus
 
 import structlog
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from execution.api.limits import ALWAYS_ANSWERED, is_stream
+from execution.api.limits import is_stream
 from execution.api.problems import problem
+from execution.api.room import ALWAYS_ANSWERED
 from execution.errors import ExecutionServiceError
 from execution.ids import new_id
 from execution.request_tally import RequestTally
@@ -49,7 +51,7 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = str(request_id_of(scope["headers"]), "ascii")
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id, self._tally)
         # Not as a context manager: that one looks through everything else in the context, for each request.
@@ -67,7 +69,7 @@ class AccessLog:
             structlog.contextvars.reset_contextvars(**bound)
 
     def _note(self, scope: Scope, answer: _Answer) -> None:
-        status, method, route = answer.status or CLIENT_GONE, _method(scope), _route(scope)
+        status, method, route = answer.status or CLIENT_GONE, counted_method(scope["method"]), _route(scope)
         self._tally.note(method, route, status, answer.seconds)
         self._tally.rate_limited += status == HTTPStatus.TOO_MANY_REQUESTS
         if not self._writes_lines:
@@ -130,18 +132,18 @@ class _Answer:
             self.seconds = time.perf_counter() - self.began
 
 
-def _request_id(scope: Scope) -> str:
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The client's own id of the request if it is sane, otherwise a new one."""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value):
-            return str(value, "ascii")
-    return new_id().hex
+            return value
+    return new_id().hex.encode("ascii")
 
 
 def _route(scope: Scope) -> str:
     return getattr(scope.get("route"), "path_format", None) or UNMATCHED
 
 
-def _method(scope: Scope) -> str:
-    method: str = scope["method"]
+def counted_method(method: str) -> str:
+    """The method as metrics and logs call it: one of a few."""
     return method if method in _METHODS else "OTHER"

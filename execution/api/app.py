@@ -10,6 +10,7 @@ from execution.api.limits import RequestLimits
 from execution.api.openapi import DoorApp
 from execution.api.problems import add_problem_handlers
 from execution.api.rate_limit import RateLimits
+from execution.api.room import Rooms
 from execution.api.routes import bulk, commands, executions, operations, streams
 from execution.api.streams import OpenStreams
 from execution.keys import KeyRing
@@ -34,12 +35,13 @@ def create_app(service: ExecutionService, *, keys: KeyRing | None = None) -> Fas
         rates=RateLimits(service.settings),
         metrics=ServiceMetrics(service),
         readiness=Readiness(service),
+        rooms=Rooms(service.settings),
         streams=OpenStreams(service.settings.stream_limit),
     )
     app.state.door = door
     add_problem_handlers(app)
     # The one added last is met first.
-    app.add_middleware(RequestLimits, settings=door.settings, tally=door.metrics.requests)
+    app.add_middleware(RequestLimits, settings=door.settings)
     app.add_middleware(AccessLog, tally=door.metrics.requests, writes_lines=door.settings.access_log)
     for router in ROUTERS:
         app.include_router(router)

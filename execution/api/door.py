@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from execution.api.rate_limit import RateLimits
+from execution.api.room import Rooms
 from execution.api.streams import OpenStreams
 from execution.durable_relay import DurableRelay
 from execution.keys import KeyRing
@@ -29,6 +30,7 @@ class Door:
     rates: RateLimits
     metrics: ServiceMetrics
     readiness: Readiness
+    rooms: Rooms
     streams: OpenStreams
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when nothing more is accepted: whatever waits for something else to happen ends."""

@@ -1,4 +1,4 @@
-"""What one request may take: a place among those in flight, some time, and a body of bounded size and shape.
+"""What one request may take: some time, and a body of bounded size and shape. (`room.py`: how many there may be.)
 
 The bytes of a body are counted as they arrive, whatever its headers promise. What it is made of is looked at after the
 caller is known and before anything parses it (`check_body`, which `GuardedRoute` calls).
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from http import HTTPStatus
 
 import structlog
@@ -25,17 +24,14 @@ from execution.api.errors import (
     RequestTooLargeError,
     UnsupportedMediaTypeError,
 )
-from execution.api.preferences import preferred_wait
 from execution.api.problems import problem
-from execution.errors import ExecutionServiceError, OverloadedError
-from execution.request_tally import RequestTally
+from execution.api.room import ALWAYS_ANSWERED, Place, patience_of
+from execution.errors import ExecutionServiceError
 from execution.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 BATCH_PATH = "/v1/executions/batch"
-ALWAYS_ANSWERED = frozenset({"/health/live", "/health/ready", "/metrics"})
-"""What tells of an overload must be answered in one."""
 
 _BOUNDS = DocumentBounds()
 _BATCH_BOUNDS = DocumentBounds(keys=100_000, values=250_000)
@@ -65,31 +61,21 @@ async def check_body(request: Request) -> None:
 
 
 class RequestLimits:
-    """ASGI middleware: refuses what there is no room for, and ends what takes too long."""
+    """ASGI middleware: ends what takes too long, or is too much, and gives back the place of what has ended."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, tally: RequestTally) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self._tally = tally
-        self._in_flight = _Room(settings.requests_in_flight_limit)
-        self._waiting = _Room(settings.requests_waiting_limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer within the limits."""
         if scope["type"] != "http" or scope["path"] in ALWAYS_ANSWERED:
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        patience = _preferred_wait(scope) if b"prefer" in headers else 0
-        room = self._waiting if patience else self._in_flight
-        if not room.enter():
-            self._tally.overloaded += 1
-            refusal = OverloadedError(f"{room.taken:,} requests are being answered already")
-            await _answer(refusal, scope, receive, send)
-            return
-        seconds = self._settings.request_timeout_seconds + patience
-        exchange = _Exchange(receive, send, room.leave, limit=self._body_limit(scope["path"]))
-        exchange.announced = _whole_number(headers.get(b"content-length"))
+        headers = scope["headers"]
+        seconds = self._settings.request_timeout_seconds + patience_of(headers)
+        exchange = _Exchange(receive, send, scope["state"].get("place"), limit=self._body_limit(scope["path"]))
+        exchange.announced = _whole_number(dict(headers).get(b"content-length"))
         try:
             await self._within(seconds, exchange, scope)
         finally:
@@ -113,31 +99,13 @@ class RequestLimits:
         return self._settings.ordinary_request_limit_bytes
 
 
-@dataclass
-class _Room:
-    """So many places."""
-
-    places: int
-    taken: int = 0
-
-    def enter(self) -> bool:
-        """Take a place; False if there is none."""
-        if self.taken >= self.places:
-            return False
-        self.taken += 1
-        return True
-
-    def leave(self) -> None:
-        self.taken -= 1
-
-
 class _Exchange:
     """One request and its answer, as they pass by."""
 
-    def __init__(self, receive: Receive, send: Send, leave: Callable[[], None], *, limit: int) -> None:
+    def __init__(self, receive: Receive, send: Send, place: Place | None, *, limit: int) -> None:
         self._receive = receive
         self._send = send
-        self._leave: Callable[[], None] | None = leave
+        self._place = place
         self._limit = limit
         self._received = 0
         self._awaits_body = False
@@ -167,10 +135,9 @@ class _Exchange:
         await self._send(message)
 
     def leave_room(self) -> None:
-        """Give the place back; a second time does nothing."""
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
+        """Give the place back, if there is one: without a socket there is none."""
+        if self._place is not None:
+            self._place.leave()
 
     def too_late(self, seconds: float) -> ExecutionServiceError:
         """Whose fault it is."""
@@ -183,10 +150,6 @@ def is_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
         if name == b"content-type":
             return value.startswith(b"text/event-stream")
     return False
-
-
-def _preferred_wait(scope: Scope) -> int:
-    return preferred_wait(Request(scope).headers.getlist("prefer")) or 0
 
 
 def _whole_number(text: bytes | None) -> int:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
-
-from execution.api.door import Door
-from execution.domain.execution import Execution
-from execution.errors import ServiceClosedError, WaitTimeoutError
-from execution.service import ExecutionService
 
 MAX_WAIT_SECONDS = 60
 _WAIT = re.compile(r'wait\s*=\s*"?(?P<seconds>[0-9]{1,9})"?', re.IGNORECASE)
@@ -46,19 +40,3 @@ def preferred_wait(headers: Iterable[str]) -> int | None:
 
 
 WaitSeconds = Annotated[int | None, Depends(_wait)]
-
-
-async def waited_for(execution: Execution, seconds: int, service: ExecutionService, door: Door) -> Execution:
-    """The execution once it has ended, or as it is when the time is over or the door closes."""
-    ending = asyncio.create_task(service.wait(execution.id, seconds), name="wait for an end")
-    closing = asyncio.create_task(door.closing.wait(), name="wait for the door")
-    try:
-        await asyncio.wait([ending, closing], return_when=asyncio.FIRST_COMPLETED)
-        if ending.done():
-            return ending.result()
-    except (WaitTimeoutError, ServiceClosedError):
-        pass
-    finally:
-        ending.cancel()
-        closing.cancel()
-    return await service.get_execution(execution.id)

@@ -7,14 +7,13 @@ is not a request yet, so it is answered here, and its connection ends.
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
 from typing import cast
 
-import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from execution.api.access_log import request_id_of
 from execution.api.errors import HeadTooLargeError, MalformedRequestError
-from execution.api.problems import MEDIA_TYPE, problem_document
+from execution.api.refusal import Refusal
 
 HEAD_LIMIT_BYTES = 32_768
 """Of one request. What arrives at once may exceed it by as much as one read of the socket brings."""
@@ -80,9 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer what is not a request, and end the connection."""
         self._stop_waiting_for_head()
         error = HeadTooLargeError(HEAD_LIMIT_BYTES) if self._is_too_large else MalformedRequestError("The request", msg)
-        body = orjson.dumps(problem_document(error))
-        head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(STATUS_LINE[HTTPStatus(error.status)] + head.encode("ascii") + body)
+        self.transport.write(Refusal(error).answer(request_id_of(self.headers or ()), closes=True))
         self.transport.close()
 
     def pause_writing(self) -> None:

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from execution.api.door import Door
-from execution.api.protocol import BoundedProtocol
+from execution.api.refusing_protocol import RefusingProtocol
 from execution.errors import SettingsError
 from execution.lifecycle import kept_running
 
@@ -61,7 +61,7 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, app: FastAPI, ready: asyncio.Event) -> None:
         config = uvicorn.Config(
             app,
-            http=BoundedProtocol,
+            http=RefusingProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -13,7 +13,9 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
 from execution.api.app import create_app
+from execution.api.room import Rooms
 from execution.wiring import open_service
+from tests.support.http_server import served
 from tests.support.service import PATIENCE, short_settings
 from tests.support.waiting import eventually
 
@@ -28,6 +30,11 @@ class Crowd:
     api: httpx.AsyncClient
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     inside: int = 0
+
+    @property
+    def taken(self) -> int:
+        rooms: Rooms = self.app.state.door.rooms
+        return rooms.in_flight.taken
 
     async def fill(self, headers: dict[str, str] | None = None) -> list[asyncio.Task[httpx.Response]]:
         requests = [asyncio.create_task(self.api.get("/stand", headers=headers)) for _ in range(PLACES)]
@@ -44,8 +51,7 @@ async def crowd(database_url: str) -> AsyncIterator[Crowd]:
     settings = short_settings(database_url, requests_in_flight_limit=PLACES, requests_waiting_limit=PLACES)
     async with open_service(settings) as service:
         app = create_app(service)
-        transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=PATIENCE) as api:
+        async with served(app) as server, httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as api:
             crowd = Crowd(app, api)
 
             @app.get("/stand")
@@ -92,6 +98,7 @@ async def test_a_client_that_goes_away_leaves_its_place(crowd: Crowd) -> None:
         request.cancel()
         await asyncio.wait([request])
     crowd.opened.set()
+    await eventually(lambda: not crowd.taken, within=PATIENCE, what="every place is free")
     assert (await crowd.api.get("/stand")).status_code == 200
 
 

@@ -18,9 +18,10 @@ from execution.api.idempotency import CommandId, IdempotentRoute
 from execution.api.models import ExecutionDocument, ExecutionList, HistoryPage
 from execution.api.paging import DEFAULT_LIMIT, MAX_LIMIT, Filters, Window, link_to_next, list_answer, next_url
 from execution.api.preconditions import IfNoneMatch, OwnIfMatch
-from execution.api.preferences import WaitSeconds, waited_for
+from execution.api.preferences import WaitSeconds
 from execution.api.trace_context import TracedSubmission
 from execution.api.values import ONE, VERSION_LIMIT, Moment, Version
+from execution.api.waiting_for_an_end import waited_for
 from execution.domain.execution import Execution
 from execution.errors import VersionConflict
 from execution.service import ExecutionService
