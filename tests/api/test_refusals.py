@@ -197,14 +197,14 @@ async def test_everybody_of_a_crowd_gets_through(live: HttpServer, rooms: Rooms)
 
 
 @pytest.mark.parametrize(
-    ("places", "seconds", "at_least"), [(20, 1.0, 0.5), pytest.param(100, 6.0, 0.9, marks=pytest.mark.slow)]
+    ("places", "seconds", "at_least"), [(20, 1.0, 0.5), pytest.param(100, 3.0, 0.9, marks=pytest.mark.slow)]
 )
 async def test_four_times_as_many_clients_as_places(
     database_url: str, places: int, seconds: float, at_least: float
 ) -> None:
     async with server_process(database_url, "--no-worker", requests_in_flight_limit=places) as server:
         ratios = []
-        for _ in range(3):  # what else the machine does disturbs one side or the other
+        for _ in range(6):  # what else the machine does disturbs one side or the other
             enough = await crowd(server.url, places, seconds=seconds)
             too_many = await crowd(server.url, 4 * places, seconds=seconds)
             assert too_many.refused_per_second <= 1.5 * REFUSALS_PER_SECOND
