@@ -271,15 +271,22 @@ SELECT pg_current_snapshot()::text AS snapshot, (
 
 -- name: find_overtaken
 -- The latest transaction that wrote the predecessor of an event which an earlier transaction, up to $2, has written: a cut
--- at $2 would tell the event before its predecessor. Null nearly always. Index: execution_events_xid, execution_events_pkey.
+-- at $2 would tell the event before its predecessor. The earlier one may even have been under way in the snapshot $1. Null
+-- nearly always. Index: execution_events_xid, execution_events_pkey.
+WITH event AS (
+    SELECT e.execution_id, e.version FROM execution_events AS e
+    WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND e.xid <= $2::text::xid8
+    UNION ALL
+    SELECT e.execution_id, e.version FROM execution_events AS e
+    WHERE e.xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot)))
+)
 SELECT max(predecessor.xid)::text::bigint AS xid
-FROM execution_events AS event
+FROM event
 CROSS JOIN LATERAL (
     SELECT e.xid FROM execution_events AS e
     WHERE e.execution_id = event.execution_id AND e.version = event.version - 1 LIMIT 1
 ) AS predecessor
-WHERE event.xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND event.xid <= $2::text::xid8
-  AND predecessor.xid > $2::text::xid8;
+WHERE predecessor.xid > $2::text::xid8;
 
 -- name: current_snapshot
 -- The position to read the log from next time.

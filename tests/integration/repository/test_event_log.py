@@ -201,6 +201,21 @@ class TestABoundedRead:
             seen = keys(await read_all(event_log, position, limit=limit))
             assert seen == [(one.id, version) for version in range(1, 6)], limit
 
+    async def test_nor_when_the_event_was_under_way_in_the_position(
+        self, event_log: EventLog, repository: ExecutionRepository, sql: AnyConnection
+    ) -> None:
+        """The claim had begun, and not committed, when the position was taken."""
+        one, other = [await submit(repository, start=False) for _ in range(2)]
+        now = await sql.fetchval("SELECT pg_current_xact_id()::text::bigint")
+        for _ in range(10):
+            await sql.execute("SELECT pg_current_xact_id()")
+        for execution, version, order in ((one, 3, 1), (other, 2, 3), (other, 3, 5), (one, 2, 7)):
+            await sql.execute(INSERT_AS, execution.id, version, str(now + order))
+        position = LogPosition(now + 1, now + 2, (now + 1,))
+        for limit in (1, 2):
+            seen = keys(await read_all(event_log, position, limit=limit))
+            assert [version for execution_id, version in seen if execution_id == one.id] == [2, 3], limit
+
     async def test_a_read_up_to_a_position_ends_there(
         self, event_log: EventLog, repository: ExecutionRepository
     ) -> None:
