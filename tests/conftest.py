@@ -21,6 +21,7 @@ from tests.support import kafka as kafka_support
 from tests.support.database import SERVER_OVERRIDES, ensure_template, own_database
 
 _RUN_FOLDER = "TEST_RUN_FOLDER"  # set by the first process of a run and inherited by its workers
+_SEED = "TEST_SEED"  # set by the first process of a run and inherited by its workers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,10 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Runs outside `tmp_path`, whose parents pytest closes to the system user that runs the server for root."""
     if not _is_worker(config):
-        if config.option.seed is None:  # the test processes are given the same options, so they share the seed
+        if config.option.seed is None:
             config.option.seed = secrets.randbelow(1_000_000)
+        os.environ[_SEED] = str(config.option.seed)
         os.environ[_RUN_FOLDER] = tempfile.mkdtemp(prefix="execution-tests-")
         kafka_support.hand_over_configured_servers()
+    config.option.seed = int(os.environ[_SEED])  # the test processes share it; options changed here do not reach them
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -24,6 +24,8 @@ from tests.support.worker_process import worker_process
 CLIENTS = 100
 PRIORITIES = 3
 CLAIM_P99_MS = 50.0
+BUSY_CLAIM_P99_MS = 200.0
+"""The same in the short form, beside which another test has the other processor: what it must find took seconds."""
 
 
 @pytest.fixture
@@ -63,9 +65,13 @@ async def entries_walked(sql: AnyConnection) -> int:
 
 
 @pytest.mark.parametrize(
-    "seconds", [pytest.param(6.0), pytest.param(60.0, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+    ("seconds", "claim_p99_ms"),
+    [
+        (6.0, BUSY_CLAIM_P99_MS),
+        pytest.param(60.0, CLAIM_P99_MS, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+    ],
 )
-async def test_claims_stay_fast(own_server: EmbeddedPostgres, seconds: float) -> None:
+async def test_claims_stay_fast(own_server: EmbeddedPostgres, seconds: float, claim_p99_ms: float) -> None:
     sql = await asyncpg.connect(own_server.url)
     # The embedded server ends such sessions after a while; others do not.
     reader = await asyncpg.connect(own_server.url, server_settings={"idle_in_transaction_session_timeout": "0"})
@@ -81,5 +87,5 @@ async def test_claims_stay_fast(own_server: EmbeddedPostgres, seconds: float) ->
     await sql.close()
     per_second = claimed / seconds
     assert per_second > 200, "the load was too low to leave anything behind"
-    assert percentile(durations, 0.99) <= CLAIM_P99_MS
+    assert percentile(durations, 0.99) <= claim_p99_ms
     assert walked / len(durations) < 3 * per_second, "a claim walks over what was claimed seconds ago"
