@@ -61,9 +61,11 @@ async def test_everything_is_published_once_and_in_order_in_quiet_times(
     kafka: str, events_topic: str, database_url: str, sql: AnyConnection, chance: Random
 ) -> None:
     topic = events_topic
-    writers = DelayedWriters(database_url, chance, events=2_000)
+    writers = DelayedWriters(database_url, chance, events=2_000, delay=0.1)
     async with relay_process(database_url, kafka, topic) as relay:
         assert (await relay.ready())["event"] == "ready"
+        await DelayedWriters(database_url, chance, events=10).run()
+        await all_published(kafka, topic, sql, within=SOON)  # from here on it reads while they write
         await writers.run()
         found = await all_published(kafka, topic, sql, within=SOON)
         assert await relay.stop() == 0
