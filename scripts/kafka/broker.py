@@ -173,7 +173,8 @@ class Broker:
     def _format(self, java: str, jars: Path) -> None:
         if (self._data / "meta.properties").exists():
             return
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        # Not one that begins with a dash, as every 64th id does: it would be taken for an option.
+        cluster = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()[1:]
         options = ["--cluster-id", cluster, "--config", str(self._properties), *self._format_options]
         command = command_line(java, jars, "kafka.tools.StorageTool", "format", *options)
         ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FORMAT_SECONDS)

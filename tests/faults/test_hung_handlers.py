@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -23,6 +24,8 @@ from tests.support.worker_process import WorkerProcess, worker_process
 S = ExecutionState
 
 GRACE = {"cancel_grace_seconds": 1.0}
+LATEST = timedelta(seconds=2 if "PYTEST_XDIST_WORKER" in os.environ else 1)
+"""After the deadline; beside another test on the two processors, one of which such a handler takes, 1 s more."""
 HANGING = "tests.support.hanging_handlers"
 ABANDONED = {"type": "abandoned", "message": "the handler did not stop before the cancellation deadline"}
 
@@ -39,7 +42,7 @@ async def cancelled_in_time(client: ExecutionService, execution: Execution) -> E
     after = await ended(client, execution.id)
     assert asked.deadline is not None
     assert after.completed_at is not None
-    assert after.completed_at <= asked.deadline + timedelta(seconds=1)
+    assert after.completed_at <= asked.deadline + LATEST
     assert after.state is S.CANCELLED
     return after
 

@@ -109,9 +109,14 @@ async def read_topic(servers: str, topic: str, *, within: float = WITHIN, **opti
 
 
 async def _partitions(reader: Any, topic: str) -> set[int]:
+    """Those of a topic that exists, once the client has heard of them; the caller's deadline ends the wait."""
     # The client asks for topics it has subscribed to; this one is assigned to by hand.
-    await reader._client.add_topic(topic)
-    return set(reader.partitions_for_topic(topic) or ())
+    while True:
+        await reader._client.add_topic(topic)
+        if partitions := reader.partitions_for_topic(topic):
+            return set(partitions)
+        await asyncio.sleep(0.05)
+        await reader._client.force_metadata_update()
 
 
 @asynccontextmanager
