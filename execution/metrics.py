@@ -102,6 +102,11 @@ class ServiceMetrics:
         yield _counter(
             "worker_claimed_executions", "Executions that those claims brought.", worker.claimed if worker else None
         )
+        yield _counter(
+            "worker_eager_starts",
+            "Executions that the worker of this process started without a claim.",
+            worker.eager.taken if worker else None,
+        )
 
 
 @dataclass(frozen=True, eq=False)

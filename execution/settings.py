@@ -89,6 +89,10 @@ class Settings(KafkaSettings):
     claim_batch_limit: Count = 200
     """Most executions claimed by one statement. Default 200: fills an empty worker at once."""
 
+    eager_start: bool = True
+    """Does a worker run what is submitted in its own process at once, without it being claimed, while it has free slots
+    and nothing waits? Default true: saves a statement and a commit of three. False: everything waits for a claim."""
+
     heartbeat_interval_seconds: Seconds = 2.0
     """Time between two signs of life of a worker. Default 2 s: one small update per worker, not per execution."""
 

@@ -8,11 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from execution.domain.commands import ChangeState, Command, Create
-from execution.domain.decide import allowed_commands, decide
-from execution.domain.evolve import fold
+from execution.domain.decide import allowed_commands
 from execution.domain.execution import Execution
-from execution.domain.machine import carry_out
+from execution.domain.machine import begin, carry_out
 from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator
+from execution.eager_start import EagerStart
 from execution.errors import (
     DuplicateExecutionError,
     ExecutionNotFoundError,
@@ -47,6 +47,7 @@ class ExecutionStateManager:
         self._wakeups = repository.db.wakeups
         self._clock = repository.db.clock
         self._listeners: list[Callable[[Execution], None]] = []
+        self._offers: list[Callable[[Create], EagerStart | None]] = []
 
     def validate_transition(self, current_state: ExecutionState, target_state: ExecutionState) -> bool:
         """May `target_state` follow `current_state`?"""
@@ -77,6 +78,14 @@ class ExecutionStateManager:
             DuplicateExecutionError: its id exists, and it was not this command that created it.
             DatabaseError: nothing was recorded (or, for OutcomeUnknownError, nobody knows).
         """
+        for offer in self._offers:
+            if (start := offer(command)) is not None:
+                return self._create_started(command, start, actor, command_id)
+        return self._create_waiting(command, actor, command_id)
+
+    def _create_waiting(
+        self, command: Create, actor: str | None, command_id: UUID | None
+    ) -> Coroutine[Any, Any, Execution]:
         return self.created(command, self.begin_creation(command, actor=actor, command_id=command_id), command_id)
 
     def begin_creation(
@@ -88,8 +97,29 @@ class ExecutionStateManager:
         command_id: UUID | None = None,
     ) -> Awaitable[Execution]:
         """The first half of `create`, for many at a time: what is queued to be written when this returns."""
-        events = decide(None, command, now or self._clock.now(), actor)
-        return self.repository.append(None, events, fold(events), command_id=command_id)
+        after, events = begin(command, now or self._clock.now(), actor)
+        return self.repository.append(None, events, after, command_id=command_id)
+
+    async def _create_started(
+        self, command: Create, start: EagerStart, actor: str | None, command_id: UUID | None
+    ) -> Execution:
+        try:
+            return await self.created(command, self._begin_started(command, start, actor, command_id), command_id)
+        except DuplicateExecutionError:
+            # Or the worker was declared dead before the statement ran: then it waits for another one.
+            return await self.created(
+                command, self.begin_creation(command, actor=actor, command_id=command_id), command_id
+            )
+
+    def _begin_started(
+        self, command: Create, start: EagerStart, actor: str | None, command_id: UUID | None
+    ) -> Awaitable[Execution]:
+        try:
+            after, events = begin(command, self._clock.now(), actor, claim=start.claim)
+            return self.repository.append(None, events, after, command_id=command_id, claimant=start)
+        except BaseException:
+            start.not_written()
+            raise
 
     async def created(self, command: Create, written: Awaitable[Execution], command_id: UUID | None) -> Execution:
         """The second half of `create`, with its errors."""
@@ -222,6 +252,8 @@ class ExecutionStateManager:
             signal(Topic.DEADLINE)
         if new_state is ExecutionState.PENDING and previous_state is not ExecutionState.PENDING:
             signal(Topic.WORK)
+        elif previous_state is ExecutionState.CREATED:
+            pass  # nobody has been waiting for it yet
         elif execution.is_held or (previous_state in _MAY_BE_HELD and new_state is not previous_state):
             signal(Topic.CONTROL)
         if execution.is_terminal:
@@ -235,6 +267,14 @@ class ExecutionStateManager:
         """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def take_offers(self, offer: Callable[[Create], EagerStart | None]) -> Callable[[], None]:
+        """Ask `offer` with every single creation whether a worker of this process starts it at once.
+
+        Returns what ends it.
+        """
+        self._offers.append(offer)
+        return lambda: self._offers.remove(offer)
 
     def changed(self, execution: Execution) -> None:
         """Tell the listeners of a committed change."""

@@ -20,6 +20,7 @@ import structlog
 
 from execution.background_manager import BackgroundTaskManager
 from execution.domain.execution import Execution
+from execution.eager_start import EagerStarts
 from execution.errors import DatabaseError, ServiceClosedError
 from execution.ids import new_id
 from execution.repository.frontier import ClaimFrontier
@@ -68,6 +69,15 @@ class Worker:
         self._work = asyncio.Event()
         self._control = asyncio.Event()
         self._stopping = asyncio.Event()
+        self.eager = EagerStarts(
+            self._kinds,
+            tasks,
+            begin=self._start,
+            doubt=self._look_for_strays,
+            trust_seconds=settings.heartbeat_interval_seconds,
+        )
+        """What it runs without a claim."""
+        self._may_have_strays = False
         self._has_backlog = False
         """Did the last claim get all it asked for? Then more is waiting, and a free slot is worth a claim."""
         self.ready = asyncio.Event()
@@ -99,6 +109,8 @@ class Worker:
             self._wakeups.subscribe(Topic.WORK, self._work.set),
             self._wakeups.subscribe(Topic.CONTROL, self._control.set),
         ]
+        if self._settings.eager_start:
+            subscriptions.append(self._state_manager.take_offers(self.eager.reserve))
         self._tasks.on_slot_freed = self._slot_freed
         rescuer = Rescuer(
             self._workers, self._state_manager, self._wakeups, poll_interval=self._settings.poll_interval_seconds
@@ -126,13 +138,18 @@ class Worker:
         pause = FIRST_POLL_SECONDS
         while not self._stopping.is_set():
             self._work.clear()
+            if self._may_have_strays:
+                self._may_have_strays = False
+                await self._return_strays()
             limit = await self._room()
             if limit == 0:
                 await is_set_within(self._work, REVIEW_SECONDS)
                 continue
             # Within one heartbeat of a claim nobody can have declared this worker dead: it takes three.
             start_by = time.monotonic() + self._settings.heartbeat_interval_seconds
+            self.eager.asked = limit
             claimed = await self._claim(limit)
+            self.eager.asked = 0
             self.claims += 1
             self.claimed += len(claimed)
             for execution in claimed:
@@ -140,6 +157,7 @@ class Worker:
                 self._state_manager.changed(execution)
             # The next claim is on its way before the first of these runs: PostgreSQL works while this process does.
             self._has_backlog = len(claimed) == limit
+            self.eager.nothing_waits = not self._has_backlog
             if claimed:
                 self._wakeups.signal(Topic.LOG)
                 pause = FIRST_POLL_SECONDS
@@ -148,11 +166,18 @@ class Worker:
                 pause = min(pause * 2, self._settings.poll_interval_seconds)
 
     async def _room(self) -> int:
-        """How many executions to claim now. With a backlog, slots that come free singly are gathered for a moment."""
+        """How many executions to claim now. With a backlog, slots that come free singly are gathered for a moment;
+        without one, half of them are left to what is submitted meanwhile."""
         few = min(self._settings.worker_concurrency, self._settings.claim_batch_limit) // 4
-        if self._has_backlog and self._tasks.free_slots < few:
+        if self._has_backlog and self.eager.free_slots < few:
             await asyncio.sleep(GATHER_SECONDS)
-        return min(self._tasks.free_slots, self._settings.claim_batch_limit)
+        free = self.eager.free_slots
+        if free == 0:
+            # Whatever comes free now is first of all for what waits, if anything does.
+            self._has_backlog, self.eager.nothing_waits = True, False
+        elif not self._has_backlog:
+            free = (free + 1) // 2
+        return min(free, self._settings.claim_batch_limit)
 
     def _slot_freed(self) -> None:
         if self._has_backlog:
@@ -166,6 +191,10 @@ class Worker:
             await self._return_strays()
             return []
 
+    def _look_for_strays(self) -> None:
+        self._may_have_strays = True
+        self._work.set()
+
     async def _return_strays(self) -> None:
         """Give back what a claim may have committed before its answer was lost: held by this worker, not running.
 
@@ -176,8 +205,9 @@ class Worker:
             try:
                 held = await self._workers.held_by(self.id)
                 for execution in held:
-                    if self._tasks.get_task(execution.id) is None:
+                    if self._tasks.get_task(execution.id) is None and not self.eager.is_coming(execution.id):
                         await self._runner.give_back(execution, "the answer to its claim was lost")
+                self.eager.looked()
                 return
             except DatabaseError as error:
                 log.warning("worker.waiting_for_database", worker_id=str(self.id), error=str(error))
@@ -227,6 +257,7 @@ class Worker:
             timeout_seconds=self._settings.worker_timeout_seconds,
         )
         self.heard_at = time.monotonic()
+        self.eager.take_for(self.id)
         log.info("worker.registered", worker_id=str(self.id), kinds=list(self._kinds))
 
     async def _keep_alive(self) -> None:
@@ -249,6 +280,7 @@ class Worker:
         log.warning("worker.was_declared_dead", worker_id=str(self.id), running=len(self._runner.runs))
         for run in list(self._runner.runs.values()):
             run.lose()
+        self.eager.take_for(None)
         self.id = new_id()
         await self._register()
 
@@ -281,6 +313,7 @@ class Worker:
 
     async def _drain(self) -> None:
         log.info("worker.draining", worker_id=str(self.id), running=len(self._tasks))
+        await self.eager.close()
         if not await self._tasks.wait_idle(self._settings.drain_timeout_seconds):
             for run in list(self._runner.runs.values()):
                 run.drain()
@@ -290,6 +323,7 @@ class Worker:
         # Not cancelled: nobody else knows what a claim under way has taken. What it still brings is given back.
         self.stop()
         await asyncio.wait([claimer])
+        await self.eager.close()
         await _cancel(background)
         await self._tasks.stop(STOP_SECONDS)
         await self._sign_off()

@@ -16,8 +16,8 @@ from execution.wiring import open_service
 
 SUBMITTERS = 400
 """Clients that submit at the same time, each waiting for its own answer before the next."""
-CONCURRENCY = 800
-"""Executions the worker runs at once: four batches of claims."""
+CONCURRENCY = 1200
+"""Executions the worker runs at once: one for each submitter under way, and four batches that run or end."""
 LONGEST_RUN_SECONDS = 300.0
 
 

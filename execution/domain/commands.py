@@ -82,6 +82,15 @@ class ReportProgress(Struct, frozen=True, kw_only=True, gc=False):
     context: JsonObject | None = None
 
 
+class Claim(Struct, frozen=True, kw_only=True, gc=False):
+    """A worker takes what waits and runs it. `idempotent`: is its handler declared so? (What already waits in the
+    database is claimed there, by a statement that appends the same event.)"""
+
+    name: ClassVar[str] = "claim"
+    worker_id: UUID
+    idempotent: bool
+
+
 class Finish(Struct, frozen=True, kw_only=True, gc=False):
     """Record how a run ended. `chance` in 0..1 places a retry's delay within its jitter.
 
@@ -140,6 +149,7 @@ Command = (
     | Resume
     | Retry
     | ReportProgress
+    | Claim
     | Finish
     | ReachPausePoint
     | Release

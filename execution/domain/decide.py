@@ -9,6 +9,7 @@ from typing import Any
 from execution.domain.commands import (
     Cancel,
     ChangeState,
+    Claim,
     Command,
     Create,
     Expire,
@@ -22,6 +23,7 @@ from execution.domain.commands import (
     Retry,
     Start,
 )
+from execution.domain.creation import created
 from execution.domain.events import Event, EventType
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.outcome import Cancelled, Failed, Interrupted, PartiallySucceeded, Succeeded
@@ -44,7 +46,7 @@ def decide(execution: Execution | None, command: Command, now: datetime, actor: 
     if execution is None:
         if not isinstance(command, Create):
             raise ValueError(f"{command.name!r} needs an execution")
-        return _create(command, now, actor)
+        return created(command, now, actor)
     known = execution.updated_at
     draft = _Draft(execution, now if now > known else known, actor)
     try:
@@ -120,36 +122,6 @@ class _Draft:
         self.change(S.PENDING, reason, run_at=run_at, **facts)
 
 
-_OPTIONAL_FIELDS = ("agent_id", "task_id", "schedule_to_start", "start_to_close", "parent_id", "trace_context")
-
-
-def _create(command: Create, now: datetime, actor: str | None) -> list[Event]:
-    run_at = max(command.run_at, now) if command.run_at else now
-    submission: JsonObject = {
-        "id": command.id,
-        "tenant_id": command.tenant_id,
-        "kind": command.kind,
-        "parameters": command.parameters,
-        "run_at": run_at,
-    }
-    for name in _OPTIONAL_FIELDS:
-        value = getattr(command, name)
-        if value is not None:
-            submission[name] = value
-    if command.priority:
-        submission["priority"] = command.priority
-    if command.retry_policy:
-        submission["retry_policy"] = command.retry_policy.to_json()
-    data = {"previous_state": None, "new_state": S.CREATED, "reason": None, "submission": submission}
-    events = [Event(EventType.STATE_CHANGED, 1, now, data, actor)]
-    if command.start:
-        started: JsonObject = {"previous_state": S.CREATED, "new_state": S.PENDING, "reason": None}
-        if command.schedule_to_start is not None:
-            started["deadline"] = _after(run_at, command.schedule_to_start)
-        events.append(Event(EventType.STATE_CHANGED, 2, now, started, actor))
-    return events
-
-
 def _create_again(draft: _Draft, command: Create) -> None:
     raise _Refused("it exists already")
 
@@ -193,6 +165,14 @@ def _retry(draft: _Draft, command: Retry) -> None:
     if draft.state not in {S.FAILED, S.CANCELLED}:
         raise _Refused("only a FAILED or CANCELLED execution can be retried")
     draft.wait_again(command.reason or "retried", draft.now, new_attempt=True)
+
+
+def _claim(draft: _Draft, command: Claim) -> None:
+    execution = draft.execution
+    if draft.state is not S.PENDING or execution.run_at > draft.now:
+        raise _Refused("only a PENDING execution that is due can be claimed")
+    facts = {"worker_id": command.worker_id, "lease_epoch": execution.lease_epoch + 1, "idempotent": command.idempotent}
+    draft.change(S.RUNNING, None, **facts, **_running_deadline(execution, draft.now))
 
 
 def _report_progress(draft: _Draft, command: ReportProgress) -> None:
@@ -367,6 +347,7 @@ _RULES: dict[type, Callable[[_Draft, Any], None]] = {
     Pause: _pause,
     Resume: _resume,
     Retry: _retry,
+    Claim: _claim,
     ReportProgress: _report_progress,
     Finish: _finish,
     ReachPausePoint: _reach_pause_point,

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from execution.domain.commands import Command
+from execution.domain.commands import Claim, Command, Create
 from execution.domain.decide import decide
 from execution.domain.events import Event
-from execution.domain.evolve import advance
+from execution.domain.evolve import advance, fold
 from execution.domain.execution import Execution
+
+
+def begin(
+    command: Create, now: datetime, actor: str | None = None, *, claim: Claim | None = None
+) -> tuple[Execution, list[Event]]:
+    """A new execution, claimed at once if there is a claim, and its events."""
+    events = decide(None, command, now, actor)
+    execution = fold(events)
+    if claim is not None:
+        claimed = decide(execution, claim, now)
+        advance(execution, claimed)
+        events += claimed
+    return execution, events
 
 
 def carry_out(

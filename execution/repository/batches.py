@@ -14,12 +14,10 @@ takes the version, the parameters and the result; and of the other columns the a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from execution.repository.append import Append
 from execution.repository.records import to_json
-
-if TYPE_CHECKING:
-    from execution.repository.lanes import Append
 
 Column = list[Any] | None
 
@@ -47,6 +45,8 @@ def creation_arguments(batch: Sequence[Append]) -> list[Column]:
         _sparse([one.run_at if one.run_at != one.created_at else None for one in new]),
         [one.created_at for one in new],
         *_event_arguments(batch),
+        _shared([one.worker_id for one in new]),
+        _shared([one.idempotent for one in new]),
     ]
 
 

@@ -1,7 +1,8 @@
 """Group commit: concurrent appends share one statement and one commit, and each caller learns its own outcome.
 
 A lane is one connection and one task. While its statement is under way, further appends queue up; when it is free,
-it takes all of them at once (up to a limit) without any artificial delay. Under load batches grow and the cost of a
+it takes all of them at once (up to a limit) without any artificial delay, except that creations let a batch of changes
+that is ready go first. Under load batches grow and the cost of a
 commit is spread; alone, an append waits for nothing.
 
     callers ──append()──► queue ──► [ batch: at most one append per execution ] ──► one statement ──► each future
@@ -21,82 +22,31 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-from msgspec import Struct
 
 from execution.domain.events import Event
 from execution.domain.execution import Execution
 from execution.errors import (
     DatabaseError,
     DatabaseUnavailableError,
-    DuplicateExecutionError,
-    ExecutionServiceError,
     OutcomeUnknownError,
     OverloadedError,
     ServiceClosedError,
-    VersionConflict,
 )
 from execution.ids import new_id
+from execution.repository.append import Append, Claimant
 from execution.repository.batches import change_arguments, creation_arguments
 from execution.repository.connections import Connector, is_connection_lost
 from execution.repository.lane_counts import LaneCounts
 from execution.repository.statements import statement
 from execution.shielded import to_its_end
+from execution.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
 
+LONGEST_COURTESY_SECONDS = 0.1
+"""How long creations wait at most for a batch of changes that is ready."""
 _RECONNECT_DELAYS = (0.0, 0.05, 0.1, 0.2, 0.5)
 """Seconds between attempts to reach PostgreSQL again; the last one repeats."""
-
-
-class Append(Struct, eq=False, gc=False):
-    """One decision to be written: its events (with time and actor in common), and the execution before and after them.
-
-    `lease_epoch` is given for a worker's write only, and is that of its claim. `give_up_at` is on the monotonic clock.
-    """
-
-    before: Execution | None
-    execution: Execution
-    events: Sequence[Event]
-    lease_epoch: int | None
-    give_up_at: float
-    done: asyncio.Future[Execution]
-    command_id: UUID | None = None
-    """What identifies the write in the log; without one of the caller's, that of the batch it is first sent with."""
-    sent: bool = False
-    resent: bool = False
-
-    @property
-    def is_creation(self) -> bool:
-        """Is it the execution's first append?"""
-        return self.before is None
-
-    @property
-    def expected_version(self) -> int:
-        """The version the decision was made on; 0 for a creation."""
-        return 0 if self.before is None else self.before.version
-
-    def keeps(self, attribute: str) -> bool:
-        """Has the execution this attribute as it had it before?"""
-        return bool(getattr(self.before, attribute) == getattr(self.execution, attribute))
-
-    def refuse(self) -> None:
-        """It was not written because the row was not as expected."""
-        if self.done.done():
-            return
-        if self.is_creation:
-            self.done.set_exception(DuplicateExecutionError(self.execution.id))
-        else:
-            self.done.set_exception(VersionConflict(self.execution.id, self.expected_version))
-
-    def confirm(self) -> None:
-        """It is in the log."""
-        if not self.done.done():
-            self.done.set_result(self.execution)
-
-    def fail(self, error: ExecutionServiceError) -> None:
-        """It could not be written."""
-        if not self.done.done():
-            self.done.set_exception(error)
 
 
 class AppendLanes:
@@ -107,11 +57,13 @@ class AppendLanes:
     ) -> None:
         self._patience = patience
         self._creations_limit = creations_limit
-        self._creations = _Lane("create", connector, "create_executions", creation_arguments, batch_limit)
         self._changes = [
             _Lane(f"append-{number}", connector, "append_events", change_arguments, batch_limit)
             for number in range(lanes)
         ]
+        self._creations = _Lane(
+            "create", connector, "create_executions", creation_arguments, batch_limit, after=self._changes
+        )
 
     async def start(self) -> None:
         """Connect every lane, so that a wrong address fails here and not in the first append."""
@@ -146,17 +98,19 @@ class AppendLanes:
         *,
         lease_epoch: int | None = None,
         command_id: UUID | None = None,
+        claimant: Claimant | None = None,
         patience: float | None = None,
     ) -> asyncio.Future[Execution]:
         """Write the events and the row after them; await when both are committed. `before`: None for a creation.
 
         A future and no coroutine: each coroutine on the way to it is one more to wake for every append.
 
-        Cancelling the caller does not take the write back: it is on its way.
+        Cancelling the caller does not take the write back: it is on its way. A `claimant` (of a creation only) is told
+        what became of it unless this raises.
 
         Raises:
             VersionConflict: the row's version (or, for a worker's write, its lease epoch) is another one.
-            DuplicateExecutionError: a creation whose id exists.
+            DuplicateExecutionError: a creation whose id exists, or whose claimant was declared dead.
             OverloadedError: a creation, and too many others are queued.
             DatabaseUnavailableError: PostgreSQL could not be reached for `patience` seconds; nothing was written.
             OutcomeUnknownError: the same, but the statement had been sent.
@@ -166,7 +120,7 @@ class AppendLanes:
             self.check_room()
         loop = asyncio.get_running_loop()
         give_up_at = time.monotonic() + (self._patience if patience is None else patience)
-        append = Append(before, execution, events, lease_epoch, give_up_at, loop.create_future(), command_id)
+        append = Append(before, execution, events, lease_epoch, give_up_at, loop.create_future(), command_id, claimant)
         self._lane_of(append).put(append)
         return append.done
 
@@ -201,6 +155,8 @@ class _Lane:
         statement_name: str,
         arguments: Callable[[Sequence[Append]], list[Any]],
         batch_limit: int,
+        *,
+        after: Sequence[_Lane] = (),
     ) -> None:
         self.name = name
         self.counts = LaneCounts()
@@ -208,10 +164,13 @@ class _Lane:
         self._statement = statement(statement_name)
         self._arguments = arguments
         self._batch_limit = batch_limit
+        self._after = after
         self._queue: deque[Append] = deque()
         self._held_back: list[Append] = []
         """Appends to executions of the batch under way, which took an earlier append of theirs."""
         self._filled = asyncio.Event()
+        self._eased = asyncio.Event()
+        """Set with every batch that leaves less than another one behind."""
         self._connection: asyncpg.Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -242,10 +201,18 @@ class _Lane:
         while True:
             await self._filled.wait()
             while self._queue:
+                for lane in self._after:
+                    await lane.eased()
                 await self._write(self._take())
             if self._closing:
                 return
             self._filled.clear()
+
+    async def eased(self) -> None:
+        """Until less than a whole batch is queued; bounded, because it is about who goes first and nothing else."""
+        if len(self._queue) >= self._batch_limit:
+            self._eased.clear()
+            await is_set_within(self._eased, LONGEST_COURTESY_SECONDS)
 
     def _take(self) -> list[Append]:
         """The next batch, sorted by id: at most one append per execution, the others keep their place in the queue."""
@@ -257,6 +224,8 @@ class _Lane:
                 later.append(append)
         self._queue.extendleft(reversed(later))
         self._held_back = later
+        if len(self._queue) < self._batch_limit:
+            self._eased.set()
         return sorted(batch.values(), key=_by_id)
 
     async def _write(self, batch: list[Append]) -> None:

@@ -17,6 +17,7 @@ from execution.domain.history import HistoryItem, StateHistoryItem
 from execution.domain.outcome import Failed, Succeeded
 from execution.domain.state import ExecutionState
 from execution.errors import ExecutionNotFoundError, InvalidExecutionStateError, VersionConflict
+from execution.repository.append import Claimant
 from execution.repository.database import Database
 from execution.repository.listing import ExecutionFilters, Page, list_after, list_cancellable, list_page
 from execution.repository.reading import fetch, fetch_row
@@ -86,11 +87,13 @@ class ExecutionRepository:
         *,
         lease_epoch: int | None = None,
         command_id: UUID | None = None,
+        claimant: Claimant | None = None,
         patience: float | None = None,
     ) -> Awaitable[Execution]:
         """Append events to what they were decided on; awaited, it gives the execution after them.
 
         `after` is the fold of the events, where the caller has it already. `command_id` is kept with each event.
+        `claimant`: who runs a new execution at once, if its events say so.
 
         Raises:
             VersionConflict: it has changed since, or (for a worker's write) its lease epoch is another one.
@@ -98,7 +101,13 @@ class ExecutionRepository:
         """
         after = after or fold(events, before)
         return self.db.lanes.append(
-            before, after, events, lease_epoch=lease_epoch, command_id=command_id, patience=patience
+            before,
+            after,
+            events,
+            lease_epoch=lease_epoch,
+            command_id=command_id,
+            claimant=claimant,
+            patience=patience,
         )
 
     async def update_state(

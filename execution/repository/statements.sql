@@ -6,7 +6,9 @@
 
 -- name: create_executions
 -- Insert new executions with their first events. Executions whose id exists are left alone and not counted as written.
--- Index: executions_pkey. Without ON CONFLICT one repeated id would fail the whole batch.
+-- One that a worker starts at once ($19) has that worker's claim as its last event, and is left out if the worker was
+-- declared dead, as `claim_executions` would; for the rest see there.
+-- Index: executions_pkey, workers_pkey. Without ON CONFLICT one repeated id would fail the whole batch.
 -- How a column's array may be shortened stands in `batches.py`: coalesce(t.x, ($n)[1]) reads one of a value that every
 -- execution has, CASE cardinality(...) one of a value that may be null. `events` is an array of [type, data]; their
 -- versions count up from 1, and the first one's submission holds the parameters.
@@ -16,32 +18,40 @@ WITH item AS (
         start_to_close, deadline, coalesce(run_at, created_at) AS run_at,
         coalesce(tenant_id, ($2)[1]) AS tenant_id, coalesce(kind, ($3)[1]) AS kind, coalesce(state, ($4)[1]) AS state,
         coalesce(priority, ($5)[1]) AS priority, coalesce(command_id, ($16)[1]) AS command_id,
-        CASE cardinality($17) WHEN 1 THEN ($17)[1] ELSE actor END AS actor
+        CASE cardinality($17) WHEN 1 THEN ($17)[1] ELSE actor END AS actor,
+        CASE cardinality($19) WHEN 1 THEN ($19)[1] ELSE worker_id END AS worker_id,
+        coalesce(idempotent, ($20)[1]) AS idempotent
     FROM unnest(
         $1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[], $8::uuid[],
         $9::text[], $10::jsonb[], $11::float8[], $12::float8[], $13::timestamptz[], $14::timestamptz[],
-        $15::timestamptz[], $16::uuid[], $17::text[], $18::jsonb[]
+        $15::timestamptz[], $16::uuid[], $17::text[], $18::jsonb[], $19::uuid[], $20::boolean[]
     ) AS t (
         id, tenant_id, kind, state, priority, agent_id, task_id, parent_id, trace_context, retry_policy,
-        schedule_to_start, start_to_close, deadline, run_at, created_at, command_id, actor, events
+        schedule_to_start, start_to_close, deadline, run_at, created_at, command_id, actor, events, worker_id,
+        idempotent
     )
 ), inserted AS (
     INSERT INTO executions (
         id, tenant_id, kind, state, version, priority, agent_id, task_id, parent_id,
         trace_context, parameters, retry_policy, schedule_to_start, start_to_close, deadline, run_at,
-        created_at, updated_at, lease_epoch, attempt, rescues, idempotent, pause_requested, progress_percentage
+        created_at, updated_at, lease_epoch, worker_id, started_at, idempotent, attempt, rescues, pause_requested,
+        progress_percentage
     )
     SELECT
         id, tenant_id, kind, state, jsonb_array_length(events), priority, agent_id, task_id, parent_id,
         trace_context, events #> '{0,1,submission,parameters}', retry_policy, schedule_to_start, start_to_close,
-        deadline, run_at, created_at, created_at, 0, 1, 0, false, false, 0
+        deadline, run_at, created_at, created_at, (worker_id IS NOT NULL)::int, worker_id,
+        CASE WHEN worker_id IS NOT NULL THEN created_at END, idempotent, 1, 0, false, 0
     FROM item
+    WHERE worker_id IS NULL OR worker_id IN (SELECT w.id FROM workers AS w WHERE w.id = ANY ($19) AND w.dead_at IS NULL)
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 ), logged AS (
     INSERT INTO execution_events (execution_id, version, type, occurred_at, tenant_id, actor, command_id, data)
     SELECT
-        id, number, events -> (number - 1) ->> 0, created_at, tenant_id, actor, command_id, events -> (number - 1) -> 1
+        id, number, events -> (number - 1) ->> 0, created_at, tenant_id,
+        CASE WHEN worker_id IS NOT NULL AND number = jsonb_array_length(events) THEN 'worker:' || worker_id ELSE actor END,
+        command_id, events -> (number - 1) -> 1
     FROM (
         SELECT item.*, generate_series(1, jsonb_array_length(item.events)) AS number FROM inserted JOIN item USING (id)
     ) AS event

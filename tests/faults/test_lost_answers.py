@@ -34,6 +34,7 @@ from tests.support.worker_process import FAULT_HANDLERS
 
 S = ExecutionState
 APPENDS = {"create_executions": 0.05, "append_events": 0.05}
+SUBMISSIONS = {"create_executions": 0.15}
 WORKERS_WRITES = {"append_events": 0.15, "claim_executions": 0.15, "heartbeat": 0.15}
 CALLERS = 10
 SENT_AGAIN = 0.2
@@ -160,3 +161,30 @@ async def test_a_worker_runs_everything_once(
     assert ledger.runs() == {str(execution_id): 1 for execution_id in ids}
     proxy.lose_answers(chance, {})
     assert await check_all_ended(url) == {"COMPLETED": executions}
+
+
+@pytest.mark.parametrize("executions", [60, pytest.param(1_500, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])])
+@pytest.mark.parametrize("patience", [PATIENT, IMPATIENT], ids=["the lane looks it up", "the caller sends again"])
+async def test_what_is_submitted_beside_its_worker_runs_once(
+    door: tuple[CuttingProxy, str], ledger: Ledger, chance: Random, patience: float, executions: int
+) -> None:
+    """Started with its creation, whose answer is lost: nobody has to claim it, and nobody may run it twice."""
+    proxy, url = door
+    async with service_through(url, append_patience=patience, worker_timeout_seconds=60.0) as service:
+        worker = service.create_worker()
+        async with running_worker(service, worker):
+            proxy.lose_answers(chance, SUBMISSIONS, shut_seconds=0.0 if patience == PATIENT else 2 * IMPATIENT)
+            ids = [await submitted(service, ledger, new_id()) for _ in range(executions)]
+            proxy.lose_answers(chance, {})
+            for execution_id in ids:
+                assert (await ended_at_last(service, execution_id)).result == {"attempt": 1}
+    assert proxy.lost["create_executions"], "no fault fired"
+    assert worker.eager.taken, "nothing was started with its creation"
+    assert ledger.runs() == {str(execution_id): 1 for execution_id in ids}
+    assert await check_all_ended(url) == {"COMPLETED": executions}
+
+
+async def submitted(service: ExecutionService, ledger: Ledger, command_id: UUID) -> UUID:
+    """The id of an execution that was submitted until somebody acknowledged it."""
+    execution = await insisting(lambda: service.create_execution("fault.once", ledger.at_once, command_id=command_id))
+    return execution.id

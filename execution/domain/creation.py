@@ -1,0 +1,44 @@
+"""The first events of an execution: its submission, as its log will always say it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from execution.domain.commands import Create
+from execution.domain.events import Event, EventType
+from execution.domain.execution import JsonObject
+from execution.domain.state import ExecutionState
+
+_OPTIONAL_FIELDS = ("agent_id", "task_id", "schedule_to_start", "start_to_close", "parent_id", "trace_context")
+
+
+def created(command: Create, now: datetime, actor: str | None) -> list[Event]:
+    """The events of a new execution: it exists, and unless `start` is false it waits."""
+    run_at = max(command.run_at, now) if command.run_at else now
+    submission: JsonObject = {
+        "id": command.id,
+        "tenant_id": command.tenant_id,
+        "kind": command.kind,
+        "parameters": command.parameters,
+        "run_at": run_at,
+    }
+    for name in _OPTIONAL_FIELDS:
+        value = getattr(command, name)
+        if value is not None:
+            submission[name] = value
+    if command.priority:
+        submission["priority"] = command.priority
+    if command.retry_policy:
+        submission["retry_policy"] = command.retry_policy.to_json()
+    data = {"previous_state": None, "new_state": ExecutionState.CREATED, "reason": None, "submission": submission}
+    events = [Event(EventType.STATE_CHANGED, 1, now, data, actor)]
+    if command.start:
+        started: JsonObject = {
+            "previous_state": ExecutionState.CREATED,
+            "new_state": ExecutionState.PENDING,
+            "reason": None,
+        }
+        if command.schedule_to_start is not None:
+            started["deadline"] = run_at + timedelta(seconds=command.schedule_to_start)
+        events.append(Event(EventType.STATE_CHANGED, 2, now, started, actor))
+    return events
