@@ -46,6 +46,8 @@ class RefusingProtocol(BoundedProtocol):
     _body_due: asyncio.TimerHandle | None = None
     _is_kept = True
     """Does the connection outlive the refusal?"""
+    _has_left = False
+    """Has its last answer been sent?"""
     _resting: asyncio.TimerHandle | None = None
     """Until then nothing is read or begun."""
 
@@ -90,6 +92,11 @@ class RefusingProtocol(BoundedProtocol):
         if self._skips_body:
             self._stop_skipping()
             self._end_refusal()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no request; if it was to be the body of a refused one, that has been answered."""
+        if not self._has_left:
+            super().send_400_response(msg)
 
     def shutdown(self) -> None:
         """The server stops: who rests is waited for no more."""
@@ -146,6 +153,7 @@ class RefusingProtocol(BoundedProtocol):
         self._rest(self._rooms.rest_seconds, self._go_on)
 
     def _bid_farewell(self) -> None:
+        self._has_left = True
         self.transport.write_eof()
         self._rest(FAREWELL_SECONDS, self.transport.abort)
 
