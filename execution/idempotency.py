@@ -1,15 +1,17 @@
 """Requests under a key of their sender's: carried out once, and answered with the first answer however often they come.
 
-    reserve ──► carry out under the reservation's command id ──► remember the answer
+    reserve ──► carry out under the reservation's command id, and keep the answer
        │                │
        │                ├─ nothing was done: forget the key
        │                └─ nobody knows: release it, for a repetition under the same command id
        └─► an answer is there: that answer
 
 A reservation is committed before the effect, and the effect carries the reservation's command id in its own statement.
-So the effect and the knowledge of it are one: if whoever carried out the request dies before the answer is kept, a
-repetition takes the reservation over as soon as its time has passed, sends the commands again under the same id, and is
-given their first outcome by the log. Until then, and while the request is under way, a repetition is asked to wait.
+The answer to a single change is committed in one transaction with it (`KeyedAnswer`), so that whoever is killed leaves
+both behind or neither. Where the answer is known only later (after a wait, or after several changes that share
+different commits) or tells of no effect, `remember` keeps it for itself. Who dies before that has done what the log
+says: a repetition takes the reservation over as soon as its time has passed, sends the commands again under the same
+id, and is given their first outcome. Until then, and while the request is under way, a repetition is asked to wait.
 
 A holder has to stop when its time has passed (`Reservation.expires_at`): what it decided later could contradict what
 its successor has answered. The part knows nothing of HTTP: a command from a bus has its id as the key.
@@ -25,8 +27,9 @@ import structlog
 
 from execution.access_errors import IdempotencyKeyInProgressError, IdempotencyKeyReusedError
 from execution.errors import DatabaseError
+from execution.keyed_answer import Answer, Reservation
 from execution.repository.database import Database
-from execution.repository.idempotency_keys import Answer, IdempotencyKeyStore, KeyFacts, Reservation
+from execution.repository.idempotency_keys import IdempotencyKeyStore, KeyFacts
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +81,9 @@ class IdempotencyKeys:
         raise IdempotencyKeyInProgressError(key, SOON_SECONDS)
 
     async def remember(self, reservation: Reservation, answer: Answer) -> Answer:
-        """Keep the answer before it is given. Returns the one to give: of a successor that took over, if there is one.
+        """Keep an answer that did not go along with its effect, before it is given; twice the same one is once.
+
+        Returns the one to give: of a successor that took over, if there is one.
 
         Raises:
             IdempotencyKeyInProgressError: a successor has taken over and has not answered yet.

@@ -25,6 +25,7 @@ from execution.errors import WaitTimeoutError
 from execution.event_emitter import ExecutionEventEmitter
 from execution.handlers import HandlerRegistry
 from execution.idempotency import IdempotencyKeys
+from execution.keyed_answer import AnswerTo
 from execution.kinds import KnownKinds
 from execution.lifecycle import kept_running
 from execution.log_stream import Follower, LogFilter, LogStream
@@ -169,12 +170,14 @@ class ExecutionService(ExecutionReader):
         submission = Submission.checked(kind=kind, parameters={} if parameters is None else parameters, **fields)
         return await self.submit(submission, command_id=command_id)
 
-    async def submit(self, submission: Submission, *, command_id: UUID | None = None) -> Execution:
-        """Record a new execution; as `create_execution`."""
+    async def submit(
+        self, submission: Submission, *, command_id: UUID | None = None, answer: AnswerTo | None = None
+    ) -> Execution:
+        """Record a new execution; as `create_execution`. `answer`: as in `CommandOptions`."""
         if not self._kinds.knows(submission.kind):
             await self._kinds.ask(submission.kind)
         command = self._to_command(submission, command_id)
-        return await self.state_manager.create(command, actor=self._actor, command_id=command_id)
+        return await self.state_manager.create(command, actor=self._actor, command_id=command_id, answer=answer)
 
     async def create_executions(self, submissions: Sequence[Item], *, command_id: UUID | None = None) -> list[Answer]:
         """Record up to 1,000 executions together. Each is answered for itself, in order: by an error where

@@ -20,6 +20,7 @@ from execution.errors import (
     VersionConflict,
 )
 from execution.event_emitter import ExecutionEventEmitter
+from execution.keyed_answer import AnswerTo
 from execution.repository.repository import ExecutionRepository
 from execution.repository.wakeups import Topic
 
@@ -31,7 +32,8 @@ class ExecutionStateManager:
     """The only way from a command to the log, for everybody but the holder of a lease.
 
     A command may carry an id. One whose id is in its execution's log already is not carried out again: the answer is
-    its first outcome, the execution as it was after that command's last event.
+    its first outcome, the execution as it was after that command's last event. Where a command has an effect, the
+    `answer` to whoever asked for it is kept under an idempotency key in the effect's transaction.
     """
 
     def __init__(
@@ -70,7 +72,12 @@ class ExecutionStateManager:
         )
 
     def create(
-        self, command: Create, *, actor: str | None = None, command_id: UUID | None = None
+        self,
+        command: Create,
+        *,
+        actor: str | None = None,
+        command_id: UUID | None = None,
+        answer: AnswerTo | None = None,
     ) -> Coroutine[Any, Any, Execution]:
         """Record a new execution.
 
@@ -80,13 +87,9 @@ class ExecutionStateManager:
         """
         for offer in self._offers:
             if (start := offer(command)) is not None:
-                return self._create_started(command, start, actor, command_id)
-        return self._create_waiting(command, actor, command_id)
-
-    def _create_waiting(
-        self, command: Create, actor: str | None, command_id: UUID | None
-    ) -> Coroutine[Any, Any, Execution]:
-        return self.created(command, self.begin_creation(command, actor=actor, command_id=command_id), command_id)
+                return self._create_started(command, start, actor, command_id, answer)
+        written = self.begin_creation(command, actor=actor, command_id=command_id, answer=answer)
+        return self.created(command, written, command_id)
 
     def begin_creation(
         self,
@@ -95,31 +98,33 @@ class ExecutionStateManager:
         now: datetime | None = None,
         actor: str | None = None,
         command_id: UUID | None = None,
+        answer: AnswerTo | None = None,
+        start: EagerStart | None = None,
     ) -> Awaitable[Execution]:
         """The first half of `create`, for many at a time: what is queued to be written when this returns."""
-        after, events = begin(command, now or self._clock.now(), actor)
-        return self.repository.append(None, events, after, command_id=command_id)
+        try:
+            after, events = begin(command, now or self._clock.now(), actor, claim=start.claim if start else None)
+            return self.repository.append(None, events, after, command_id=command_id, claimant=start, answer=answer)
+        except BaseException:
+            if start is not None:
+                start.not_written()
+            raise
 
     async def _create_started(
-        self, command: Create, start: EagerStart, actor: str | None, command_id: UUID | None
+        self,
+        command: Create,
+        start: EagerStart,
+        actor: str | None,
+        command_id: UUID | None,
+        answer: AnswerTo | None,
     ) -> Execution:
+        written = self.begin_creation(command, actor=actor, command_id=command_id, answer=answer, start=start)
         try:
-            return await self.created(command, self._begin_started(command, start, actor, command_id), command_id)
+            return await self.created(command, written, command_id)
         except DuplicateExecutionError:
             # Or the worker was declared dead before the statement ran: then it waits for another one.
-            return await self.created(
-                command, self.begin_creation(command, actor=actor, command_id=command_id), command_id
-            )
-
-    def _begin_started(
-        self, command: Create, start: EagerStart, actor: str | None, command_id: UUID | None
-    ) -> Awaitable[Execution]:
-        try:
-            after, events = begin(command, self._clock.now(), actor, claim=start.claim)
-            return self.repository.append(None, events, after, command_id=command_id, claimant=start)
-        except BaseException:
-            start.not_written()
-            raise
+            written = self.begin_creation(command, actor=actor, command_id=command_id, answer=answer)
+            return await self.created(command, written, command_id)
 
     async def created(self, command: Create, written: Awaitable[Execution], command_id: UUID | None) -> Execution:
         """The second half of `create`, with its errors."""
@@ -142,6 +147,7 @@ class ExecutionStateManager:
         actor: str | None = None,
         tenant_id: str | None = None,
         command_id: UUID | None = None,
+        answer: AnswerTo | None = None,
     ) -> Execution:
         """Carry out a command: read, decide, append. Returns the execution after it (unchanged if it was so already).
 
@@ -156,7 +162,7 @@ class ExecutionStateManager:
         """
         before = await self.get(execution_id, tenant_id)
         return await self.apply_to(
-            before, command, expected_version=expected_version, actor=actor, command_id=command_id
+            before, command, expected_version=expected_version, actor=actor, command_id=command_id, answer=answer
         )
 
     async def apply_to(
@@ -167,6 +173,7 @@ class ExecutionStateManager:
         expected_version: int | None = None,
         actor: str | None = None,
         command_id: UUID | None = None,
+        answer: AnswerTo | None = None,
     ) -> Execution:
         """Carry out a command on an execution that the caller has just read; otherwise as `apply`."""
         execution_id = before.id
@@ -181,7 +188,7 @@ class ExecutionStateManager:
             if not events:
                 return before
             try:
-                await self.repository.append(before, events, after, command_id=command_id)
+                await self.repository.append(before, events, after, command_id=command_id, answer=answer)
             except VersionConflict:
                 before = await self.get(execution_id, before.tenant_id)
                 continue

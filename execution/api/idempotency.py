@@ -1,5 +1,8 @@
 """`Idempotency-Key`: a POST that is sent again is given the first answer, and does nothing twice.
 
+The answer to a single change goes along with it and is committed in the same transaction (`RequestKey.answered_by`).
+What has no effect, and what is answered only after several or after a wait, is kept by a statement of its own.
+
 | what the request ended in | what is kept under its key |
 |---|---|
 | an answer (2xx), or a decision on the execution: 404, 409, 412 | the answer; a repetition is given it, marked `Idempotent-Replayed` |
@@ -12,6 +15,7 @@ Who sends is known before anything is kept, so 401 and 403 never get here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from http import HTTPStatus
@@ -30,9 +34,10 @@ from execution.api.caller import GuardedRoute, Handler, principal_of
 from execution.api.door import door_of
 from execution.api.preferences import preferred_wait
 from execution.api.problems import problem
+from execution.domain.execution import Execution
 from execution.errors import DatabaseError, ExecutionServiceError
 from execution.idempotency import SOON_SECONDS, IdempotencyKeys
-from execution.repository.idempotency_keys import Answer, Reservation
+from execution.keyed_answer import Answer, AnswerTo, KeyedAnswer, Reservation
 from execution.shielded import to_its_end
 
 HEADER = "Idempotency-Key"
@@ -64,7 +69,37 @@ class IdempotentRoute(GuardedRoute, _OnceRoute):
     """A route that knows who calls, and then whether it has been called for the same thing before."""
 
 
-async def _command_id(
+class RequestKey:
+    """The key that a request came under, for what is done for it. Of a request without one it holds nothing."""
+
+    def __init__(self, held: Reservation | None = None) -> None:
+        self._held = held
+        self._answer: KeyedAnswer | None = None
+
+    @property
+    def command_id(self) -> UUID | None:
+        """What every change that is made for the request has to carry."""
+        return self._held.command_id if self._held else None
+
+    @property
+    def has_kept_answer(self) -> bool:
+        """Was the answer committed together with its effect?"""
+        return self._answer is not None and self._answer.is_kept
+
+    def answered_by(self, respond: Callable[[Execution], Response]) -> AnswerTo | None:
+        """What a change takes along: the answer that the route is going to give, once the change is committed."""
+        held = self._held
+        if held is None:
+            return None
+
+        def answer_to(execution: Execution) -> KeyedAnswer:
+            self._answer = KeyedAnswer(held, _answer_of(respond(execution)))
+            return self._answer
+
+        return answer_to
+
+
+async def _request_key(
     request: Request,
     _: Annotated[
         str | None,
@@ -78,13 +113,13 @@ async def _command_id(
             examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
         ),
     ] = None,
-) -> UUID | None:
-    command_id: UUID | None = getattr(request.state, "command_id", None)
-    return command_id
+) -> RequestKey:
+    key: RequestKey = getattr(request.state, "key", None) or RequestKey()
+    return key
 
 
-CommandId = Annotated[UUID | None, Depends(_command_id)]
-"""The id that what the request does has to carry. Every route that changes something takes it and hands it on."""
+OwnKey = Annotated[RequestKey, Depends(_request_key)]
+"""The key of the request. Every route that changes something takes it, and hands on what it holds."""
 
 
 def _key_of(request: Request) -> str | None:
@@ -106,9 +141,9 @@ async def _answer_once(request: Request, key: str, handle: Handler) -> Response:
     held = await keys.reserve(tenant_id, key, await _fingerprint(request), seconds=_time_for(request))
     if isinstance(held, Answer):
         return _replayed(held)
-    request.state.command_id = held.command_id
+    request.state.key = request_key = RequestKey(held)
     response = await _carry_out(request, keys, held, handle)
-    return await _keep(keys, held, response)
+    return response if request_key.has_kept_answer else await _keep(keys, held, response)
 
 
 def _time_for(request: Request) -> float:
@@ -157,14 +192,18 @@ async def _keep(keys: IdempotencyKeys, held: Reservation, response: Response) ->
     if not (response.status_code < HTTPStatus.MULTIPLE_CHOICES or response.status_code in _DECISIONS):
         await _let_go(keys, held, response.status_code)
         return response
-    kept_headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-    answer = Answer(status=response.status_code, headers=kept_headers, body=bytes(response.body))
+    answer = _answer_of(response)
     try:
         kept = await keys.remember(held, answer)
     except DatabaseError:
         await keys.release(held)
         raise
     return response if kept is answer else _replayed(kept)
+
+
+def _answer_of(response: Response) -> Answer:
+    kept_headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    return Answer(status=response.status_code, headers=kept_headers, body=bytes(response.body))
 
 
 async def _let_go(keys: IdempotencyKeys, held: Reservation, status: int, *, retriable: bool = False) -> None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from execution.domain.events import Event
 from execution.domain.execution import Execution
 from execution.errors import DuplicateExecutionError, ExecutionServiceError, OutcomeUnknownError, VersionConflict
+from execution.keyed_answer import KeyedAnswer
 
 
 class Claimant(Protocol):
@@ -44,6 +45,8 @@ class Append(Struct, eq=False, gc=False):
     """What identifies the write in the log; without one of the caller's, that of the batch it is first sent with."""
     claimant: Claimant | None = None
     """Of a creation: who runs it at once."""
+    answer: KeyedAnswer | None = None
+    """What is kept under an idempotency key if the append is written, and not otherwise."""
     sent: bool = False
     resent: bool = False
 

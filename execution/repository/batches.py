@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from execution.keyed_answer import KeyedAnswer
 from execution.repository.append import Append
 from execution.repository.records import to_json
 
@@ -75,6 +76,19 @@ def change_arguments(batch: Sequence[Append]) -> list[Column]:
         None if started_is_kept else [one.started_at for one in after],
         [one.updated_at for one in after],
         *_event_arguments(batch),
+    ]
+
+
+def answer_arguments(answers: Sequence[KeyedAnswer]) -> list[Column]:
+    """The parameters of `answer_idempotency_keys`, in the order in which all lock them."""
+    batch = sorted(answers, key=lambda one: (one.reservation.tenant_id, one.reservation.key))
+    return [
+        [one.reservation.tenant_id for one in batch],
+        [one.reservation.key for one in batch],
+        [one.reservation.lock_token for one in batch],
+        [one.answer.status for one in batch],
+        [to_json(dict(one.answer.headers)) for one in batch],
+        [one.answer.body for one in batch],
     ]
 
 

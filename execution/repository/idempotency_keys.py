@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
 
 from execution.errors import DatabaseUnavailableError
 from execution.ids import new_id
+from execution.keyed_answer import Answer, KeyedAnswer, Reservation
+from execution.repository.batches import answer_arguments
 from execution.repository.database import Database
 from execution.repository.gathering import Gathering
 from execution.repository.reading import fetch, fetch_row
-from execution.repository.records import from_json, to_json
+from execution.repository.records import from_json
 
 T = TypeVar("T")
 
@@ -22,36 +24,6 @@ PATIENCE_SECONDS = 10.0
 """How long a statement is repeated while PostgreSQL cannot be reached."""
 _DELAYS = (0.05, 0.1, 0.2, 0.5)
 """Seconds between the repetitions; the last one repeats."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What was answered to a request: an HTTP status, the headers worth keeping, the body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reservation:
-    """The right to carry out the request under a key, until `expires_at` on the monotonic clock."""
-
-    tenant_id: str
-    key: str
-    fingerprint: bytes
-    command_id: UUID
-    """The id the request's commands have to carry: that of whoever held the key before, if nobody answered."""
-    lock_token: UUID
-    seconds: float
-    expires_at: float
-    is_first: bool = True
-    """Has nobody else held the key before, who may have carried out the request?"""
-
-    @property
-    def seconds_left(self) -> float:
-        """How long the holder may go on."""
-        return self.expires_at - time.monotonic()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +46,7 @@ class IdempotencyKeyStore:
         self._db = db
         self._keep_seconds = keep_seconds
         self._reservations: Gathering[Reservation, Reservation | None] = Gathering("reservations", self._reserve_all)
-        self._answers: Gathering[tuple[Reservation, Answer], bool] = Gathering("answers", self._answer_all, limit=50)
+        self._answers: Gathering[KeyedAnswer, bool] = Gathering("answers", self._answer_all, limit=50)
 
     async def reserve(self, tenant_id: str, key: str, fingerprint: bytes, seconds: float) -> Reservation | None:
         """Reserve a key that nobody holds, and that has no answer yet or only an expired one; None: it is not free."""
@@ -107,7 +79,7 @@ class IdempotencyKeyStore:
 
     async def answer(self, reservation: Reservation, answer: Answer) -> bool:
         """Keep the answer and open the lock; False if the reservation is no longer the holder's."""
-        return await self._answers.ask((reservation, answer))
+        return await self._answers.ask(KeyedAnswer(reservation, answer))
 
     async def release(self, reservation: Reservation) -> None:
         """Open the lock, so that a repetition takes over under the same command id."""
@@ -143,22 +115,11 @@ class IdempotencyKeyStore:
         command_ids = {row["lock_token"]: row["command_id"] for row in rows}
         return [_reserved(one, command_ids.get(one.lock_token)) for one in wanted]
 
-    async def _answer_all(self, answers: Sequence[tuple[Reservation, Answer]]) -> list[bool]:
-        batch = sorted(answers, key=lambda item: (item[0].tenant_id, item[0].key))
-        rows = await _patiently(
-            lambda: fetch(
-                self._db,
-                "answer_idempotency_keys",
-                [reservation.tenant_id for reservation, _ in batch],
-                [reservation.key for reservation, _ in batch],
-                [reservation.lock_token for reservation, _ in batch],
-                [answer.status for _, answer in batch],
-                [to_json(dict(answer.headers)) for _, answer in batch],
-                [answer.body for _, answer in batch],
-            )
-        )
+    async def _answer_all(self, answers: Sequence[KeyedAnswer]) -> list[bool]:
+        arguments = answer_arguments(answers)
+        rows = await _patiently(lambda: fetch(self._db, "answer_idempotency_keys", *arguments))
         kept = {row["lock_token"] for row in rows}
-        return [reservation.lock_token in kept for reservation, _ in answers]
+        return [one.reservation.lock_token in kept for one in answers]
 
 
 def _reserved(wanted: Reservation, command_id: UUID | None) -> Reservation | None:

@@ -33,8 +33,9 @@ from execution.errors import (
     ServiceClosedError,
 )
 from execution.ids import new_id
+from execution.keyed_answer import KeyedAnswer
 from execution.repository.append import Append, Claimant
-from execution.repository.batches import change_arguments, creation_arguments
+from execution.repository.batches import answer_arguments, change_arguments, creation_arguments
 from execution.repository.connections import Connector, is_connection_lost
 from execution.repository.lane_counts import LaneCounts
 from execution.repository.statements import statement
@@ -99,9 +100,12 @@ class AppendLanes:
         lease_epoch: int | None = None,
         command_id: UUID | None = None,
         claimant: Claimant | None = None,
+        answer: KeyedAnswer | None = None,
         patience: float | None = None,
     ) -> asyncio.Future[Execution]:
         """Write the events and the row after them; await when both are committed. `before`: None for a creation.
+
+        An `answer` is kept under its key in the same transaction.
 
         A future and no coroutine: each coroutine on the way to it is one more to wake for every append.
 
@@ -120,7 +124,9 @@ class AppendLanes:
             self.check_room()
         loop = asyncio.get_running_loop()
         give_up_at = time.monotonic() + (self._patience if patience is None else patience)
-        append = Append(before, execution, events, lease_epoch, give_up_at, loop.create_future(), command_id, claimant)
+        append = Append(
+            before, execution, events, lease_epoch, give_up_at, loop.create_future(), command_id, claimant, answer
+        )
         self._lane_of(append).put(append)
         return append.done
 
@@ -246,7 +252,7 @@ class _Lane:
             append.sent = True
             append.command_id = append.command_id or batch_id
         began = time.monotonic()
-        rows = await connection.fetch(self._statement, *self._arguments(batch))
+        rows = await self._send(connection, batch)
         self.counts.seconds += time.monotonic() - began
         written = batch
         if rows:
@@ -257,6 +263,21 @@ class _Lane:
             append.confirm()
         if self._held_back:
             self._refuse_overtaken({one.execution.id: one.execution.version for one in written})
+
+    async def _send(self, connection: asyncpg.Connection, batch: Sequence[Append]) -> list[asyncpg.Record]:
+        """What the statement answers. Where answers are to be kept with appends, one transaction holds both."""
+        answers = {append.execution.id: append.answer for append in batch if append.answer is not None}
+        if not answers:
+            return await connection.fetch(self._statement, *self._arguments(batch))
+        async with connection.transaction():
+            rows = await connection.fetch(self._statement, *self._arguments(batch))
+            written = answers.keys() if not rows else answers.keys() & set(rows[0]["written"] or ())
+            due = [answers[execution_id] for execution_id in written]
+            found = await connection.fetch(statement("answer_idempotency_keys"), *answer_arguments(due)) if due else []
+        kept = {row["lock_token"] for row in found}
+        for one in due:
+            one.is_kept = one.reservation.lock_token in kept
+        return rows
 
     async def _settle_refused(self, batch: Sequence[Append], written: set[UUID]) -> list[Append]:
         """Answer the appends that were not written; the others."""

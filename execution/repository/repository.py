@@ -17,6 +17,7 @@ from execution.domain.history import HistoryItem, StateHistoryItem
 from execution.domain.outcome import Failed, Succeeded
 from execution.domain.state import ExecutionState
 from execution.errors import ExecutionNotFoundError, InvalidExecutionStateError, VersionConflict
+from execution.keyed_answer import AnswerTo
 from execution.repository.append import Claimant
 from execution.repository.database import Database
 from execution.repository.listing import ExecutionFilters, Page, list_after, list_cancellable, list_page
@@ -88,11 +89,13 @@ class ExecutionRepository:
         lease_epoch: int | None = None,
         command_id: UUID | None = None,
         claimant: Claimant | None = None,
+        answer: AnswerTo | None = None,
         patience: float | None = None,
     ) -> Awaitable[Execution]:
         """Append events to what they were decided on; awaited, it gives the execution after them.
 
-        `after` is the fold of the events, where the caller has it already. `command_id` is kept with each event.
+        `after` is the fold of the events, where the caller has it already. `command_id` is kept with each event, and
+        what `answer` makes of the execution after them is kept under its key, in the same transaction.
         `claimant`: who runs a new execution at once, if its events say so.
 
         Raises:
@@ -107,6 +110,7 @@ class ExecutionRepository:
             lease_epoch=lease_epoch,
             command_id=command_id,
             claimant=claimant,
+            answer=answer(after) if answer else None,
             patience=patience,
         )
 

@@ -455,7 +455,7 @@ WHERE id = ANY($1::uuid[]) AND (last_used_at IS NULL OR last_used_at < clock_tim
 -- Reserve keys for those who are to carry out the requests under them; answers those that were free. Free is a key that
 -- is new, or expired ($7 seconds after its first use), or whose holder's time has passed without an answer; then the
 -- command id of that holder stays. The same lock token again is the same call again, whose answer was lost.
--- Index: idempotency_keys_pkey. Lock order: by tenant and key, as the batch is sorted; not at all with executions.
+-- Index: idempotency_keys_pkey. Lock order: by tenant and key, as the batch is sorted; nothing else is locked with them.
 -- No commit waits for the disk: whatever is done under the key is committed later, and takes this commit along with it.
 -- Times of holders are looked at after a wait for the row, hence by clock_timestamp().
 INSERT INTO idempotency_keys AS k (tenant_id, key, fingerprint, command_id, lock_token, locked_until)
@@ -492,7 +492,8 @@ FROM idempotency_keys WHERE tenant_id = $1 AND key = $2;
 
 -- name: answer_idempotency_keys
 -- Keep the answers of those who still hold their keys; answers the lock tokens of these. Index: idempotency_keys_pkey.
--- Lock order: as above. Without the lock token, a holder whose time had passed could overwrite what its successor does.
+-- A lane sends it in the transaction of the appends that the answers tell of; what has no effect is kept for itself.
+-- Lock order: as above, and after executions. Without the lock token, a holder whose time had passed could overwrite what its successor does.
 UPDATE idempotency_keys AS k SET
     answered_at = clock_timestamp(), locked_until = clock_timestamp(), status = t.status, headers = t.headers,
     body = t.body

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 
+from execution.api.answers import location
 from execution.api.app import create_app
 from execution.api.server import HttpServer
 from execution.domain.execution import Execution
@@ -19,13 +22,15 @@ from execution.keys import KeyRing
 from execution.principal import Scope
 from execution.service import ExecutionService
 from execution.wiring import open_service
-from tests.support.http_server import served, server_process
+from tests.support.cutting_proxy import COMMIT, Fault, cutting_proxy
+from tests.support.http_server import ServerProcess, served, server_process
 from tests.support.service import PATIENCE, short_settings
 from tests.support.stored import AnyConnection, waiting_sessions
 from tests.support.waiting import eventually
 
 PATH = "/v1/executions"
 NOOP = {"kind": "noop", "parameters": {"steps": 2}}
+BODIES: dict[str, Any] = {"": NOOP, "/cancel": {"reason": "superseded"}}
 SENDERS = 200
 KEPT = ("content-type", "etag", "location")
 
@@ -86,6 +91,19 @@ class Hold:
             " WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
         )
         await self.end()
+
+
+@pytest.fixture
+async def hold(sql: AnyConnection) -> Hold:
+    hold = Hold(sql)
+    await hold.begin()
+    return hold
+
+
+@asynccontextmanager
+async def killable(database_url: str) -> AsyncIterator[tuple[ServerProcess, httpx.AsyncClient]]:
+    async with server_process(database_url, "--no-worker") as doomed, httpx.AsyncClient(timeout=PATIENCE) as client:
+        yield doomed, client
 
 
 async def executions(service: ExecutionService) -> list[Execution]:
@@ -239,29 +257,68 @@ class TestRefused:
         assert is_replay(second)
 
 
-class TestCutOff:
-    """The effect is in the log, and its answer was not kept yet."""
+class TestKilled:
+    """The server, at every point from where a request has been taken on."""
 
-    @pytest.fixture
-    async def hold(self, sql: AnyConnection) -> Hold:
-        hold = Hold(sql)
-        await hold.begin()
-        return hold
+    @pytest.mark.parametrize("name", ["", "/cancel"], ids=["create", "cancel"])
+    async def test_right_after_the_commit(
+        self, database_url: str, cluster_folder: Path, api: httpx.AsyncClient, service: ExecutionService, name: str
+    ) -> None:
+        """It never learns of the commit, but the answer is there."""
+        key, path = new_key(), PATH
+        if name:
+            path = location((await service.create_execution("noop")).id) + name
+        async with (
+            cutting_proxy(database_url, cluster_folder) as (proxy, its_url),
+            killable(its_url) as (doomed, client),
+        ):
+            proxy.arm(Fault.LOSE_ANSWER, at=COMMIT, then_close=True)
+            sending = asyncio.create_task(client.post(doomed.url + path, json=BODIES[name], headers=key))
+            async with asyncio.timeout(PATIENCE):
+                await proxy.server_answered.wait()
+            await doomed.kill()
+            with pytest.raises(httpx.TransportError):
+                await sending
+        (execution,) = await executions(service)
+        again = await api.post(path, json=BODIES[name], headers=key)
+        assert (again.status_code, is_replay(again)) == (200 if name else 202, True)
+        assert again.headers["etag"] == f'"{execution.version}"'
+        assert again.json() == (await api.get(location(execution.id))).json()
+        assert [one.version for one in await executions(service)] == [execution.version]
 
-    async def test_a_server_that_is_killed_there(
+    async def test_before_the_commit(
         self, database_url: str, api: httpx.AsyncClient, service: ExecutionService, hold: Hold
     ) -> None:
+        """There is neither an effect nor an answer, and whoever comes later carries it out."""
         key = new_key()
-        async with server_process(database_url, "--no-worker") as doomed, httpx.AsyncClient(timeout=PATIENCE) as client:
+        async with killable(database_url) as (doomed, client):
             sending = asyncio.create_task(client.post(doomed.url + PATH, json=NOOP, headers=key))
             await hold.is_reached()
             await doomed.kill()
             with pytest.raises(httpx.TransportError):
                 await sending
         await hold.end_with_its_sessions()
-        (execution,) = await executions(service)
+        assert await executions(service) == []
         assert code(await api.post(PATH, json=NOOP, headers=key)) == (409, "idempotency_key_in_progress")
         await time_has_passed(hold.sql)
+        first = await api.post(PATH, json=NOOP, headers=key)
+        assert (first.status_code, is_replay(first)) == (202, False)
+        assert [str(one.id) for one in await executions(service)] == [first.json()["id"]]
+
+    async def test_while_it_waits_for_the_end(
+        self, database_url: str, api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection
+    ) -> None:
+        """The effect is in the log, and what it was to be answered is not known yet."""
+        key = new_key()
+        async with killable(database_url) as (doomed, client):
+            headers = key | {"prefer": "wait=30"}
+            sending = asyncio.create_task(client.post(doomed.url + PATH, json=NOOP, headers=headers))
+            (execution,) = await eventually(lambda: executions(service), within=PATIENCE, what="it is in the log")
+            await doomed.kill()
+            with pytest.raises(httpx.TransportError):
+                await sending
+        assert code(await api.post(PATH, json=NOOP, headers=key)) == (409, "idempotency_key_in_progress")
+        await time_has_passed(sql)
         await service.cancel_execution(execution.id)
         made_anew = await api.post(PATH, json=NOOP, headers=key)
         assert (made_anew.status_code, is_replay(made_anew)) == (202, False)
@@ -271,10 +328,13 @@ class TestCutOff:
         assert is_replay(repeated)
         assert len(await executions(service)) == 1
 
+
+class TestCutOff:
+    """The effect is on its way, with its answer."""
+
     async def test_a_handler_that_is_cancelled_goes_on(
         self, api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection
     ) -> None:
-        """Before that: while the effect is on its way."""
         key = new_key()
         async with sql.transaction():
             await sql.execute("LOCK TABLE execution_events")
@@ -322,12 +382,13 @@ class TestTrouble:
         carried_out = await api.post(PATH, json=NOOP, headers=key)
         assert (carried_out.status_code, carried_out.json()["id"]) == (202, str(command_id))
 
-    async def test_an_answer_that_cannot_be_kept_is_not_given(
+    async def test_without_its_answer_kept_nothing_is_done(
         self, api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection
     ) -> None:
         key = new_key()
         await sql.execute("ALTER TABLE idempotency_keys ADD CONSTRAINT closed CHECK (answered_at IS NULL) NOT VALID")
         assert (await api.post(PATH, json=NOOP, headers=key)).status_code == 500
+        assert await executions(service) == [], "an effect nobody was told of"
         await sql.execute("ALTER TABLE idempotency_keys DROP CONSTRAINT closed")
         again = await api.post(PATH, json=NOOP, headers=key)
         assert [str(one.id) for one in await executions(service)] == [again.json()["id"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -59,11 +60,12 @@ async def nobody_answered(sql: AnyConnection) -> None:
 
 @EACH_COMMAND
 async def test_it_is_carried_out_once(
-    api: httpx.AsyncClient, service: ExecutionService, command: ClientCommand
+    api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection, command: ClientCommand
 ) -> None:
     request = await keyed(api, service, command)
     first = await request.send()
     assert first.status_code == 200, first.text
+    await answered_with_its_effect(sql, first)
     await request.is_answered_as(first)
     (execution,), _ = await service.list_executions()
     assert execution.version == first.json()["version"]
@@ -88,6 +90,25 @@ async def test_a_successor_is_given_the_first_outcome(
     assert "idempotent-replayed" not in again.headers
     assert (again.status_code, again.json(), again.headers["etag"]) == (200, first.json(), first.headers["etag"])
     await request.is_answered_as(again)
+
+
+async def answered_with_its_effect(sql: AnyConnection, answer: httpx.Response) -> None:
+    """One transaction has written the last events, and the answer under the key of the request that led to them."""
+    written = await sql.fetchval(
+        "SELECT xmin::text FROM execution_events WHERE execution_id = $1 AND version = $2",
+        UUID(answer.json()["id"]),
+        answer.json()["version"],
+    )
+    kept = await sql.fetch("SELECT xmin::text, body FROM idempotency_keys WHERE answered_at IS NOT NULL")
+    assert [(row["xmin"], row["body"]) for row in kept] == [(written, answer.content)]
+
+
+async def test_so_is_a_submission(api: httpx.AsyncClient, sql: AnyConnection) -> None:
+    request = Keyed(api, "/v1/executions", {"kind": "noop"})
+    first = await request.send()
+    assert first.status_code == 202, first.text
+    await answered_with_its_effect(sql, first)
+    await request.is_answered_as(first)
 
 
 class TestRefused:

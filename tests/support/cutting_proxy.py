@@ -13,8 +13,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from execution.repository.statements import statements
 
+COMMIT = "COMMIT"
+"""The end of a transaction block, where it is the statement to strike."""
 _PARSE = b"P"
 _BIND = b"B"
+_COMMIT = b"Q\x00\x00\x00\x0cCOMMIT;\x00"
 _HEADER = 5  # a message's type and length
 _READY_AFTER_COMMIT = b"Z\x00\x00\x00\x05I"
 _CHUNK = 65_536
@@ -22,7 +25,7 @@ _NAMES = {sql.encode(): name for name, sql in statements().items()}
 
 
 class Fault(Enum):
-    """What happens to the next prepared statement that is executed through the door."""
+    """What happens to the next statement that is executed through the door, prepared or the end of a transaction."""
 
     LOSE_STATEMENT = auto()
     """It never reaches the server."""
@@ -41,6 +44,7 @@ class CuttingProxy:
     def __init__(self, server_socket: Path) -> None:
         self._server_socket = server_socket
         self._armed: Fault | None = None
+        self._armed_for: str | None = None
         self._then_close = False
         self._is_open = True
         self._clients: set[asyncio.StreamWriter] = set()
@@ -54,9 +58,10 @@ class CuttingProxy:
         self.speaks = asyncio.Event()
         self.speaks.set()
 
-    def arm(self, fault: Fault, *, then_close: bool = False) -> None:
-        """Let a fault strike the next execution of a statement, and close the door behind it if asked to."""
-        self._armed, self._then_close = fault, then_close
+    def arm(self, fault: Fault, *, at: str | None = None, then_close: bool = False) -> None:
+        """Let a fault strike the next execution of a prepared statement (or of that one, or the next `COMMIT`), and
+        close the door behind it if asked to."""
+        self._armed, self._armed_for, self._then_close = fault, at, then_close
 
     def lose_answers(self, chance: Random, shares: Mapping[str, float], *, shut_seconds: float = 0.0) -> None:
         """From now on an execution of one of these statements loses its answer with its share of probability.
@@ -94,7 +99,7 @@ class CuttingProxy:
 
     def strikes(self, statement: str) -> Fault | None:
         """The fault that strikes this execution of a statement."""
-        if self._armed is None:
+        if self._armed is None or (statement != self._armed_for if self._armed_for else statement == COMMIT):
             return self._loses_answer(statement)
         fault, self._armed = self._armed, None
         self._is_open = not self._then_close
@@ -156,14 +161,14 @@ class _Connection:
         self._close()
 
     def _executed(self, chunk: bytes) -> str | None:
-        """The name of the statement a chunk executes; empty for one that is not of `statements.sql`."""
+        """The name of the statement a chunk executes; empty for a prepared one that is not of `statements.sql`."""
         if chunk.startswith(_PARSE):
             prepared, sql = chunk[_HEADER:].split(b"\0", 2)[:2]
             self._prepared[prepared] = _NAMES.get(sql, "")
         elif chunk.startswith(_BIND):
             _, prepared = chunk[_HEADER:].split(b"\0", 2)[:2]
             return self._prepared.get(prepared, "")
-        return None
+        return COMMIT if chunk == _COMMIT else None
 
     def _close(self) -> None:
         self._to_client.close()

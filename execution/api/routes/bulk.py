@@ -23,7 +23,7 @@ from execution.api.bulk_models import (
 from execution.api.caller import OwnService
 from execution.api.documented_answers import EACH
 from execution.api.errors import InvalidFieldsError
-from execution.api.idempotency import CommandId, IdempotentRoute
+from execution.api.idempotency import IdempotentRoute, OwnKey
 from execution.api.problems import invalid_field, problem_document
 from execution.bulk import Answer
 from execution.domain.execution import Execution, JsonObject
@@ -35,14 +35,14 @@ router = APIRouter(prefix="/v1/executions", tags=["bulk"], route_class=Idempoten
 
 
 @router.post("/batch", status_code=207, response_model=BatchAnswer, operation_id="create_executions", responses=EACH)
-async def create_executions(batch: SubmissionBatch, service: OwnService, command_id: CommandId) -> Response:
+async def create_executions(batch: SubmissionBatch, service: OwnService, key: OwnKey) -> Response:
     """Submit up to 1,000 executions. Each is answered for itself, in order: a refusal does not touch the others.
 
     Where the service could take none of them, because of itself, its answer is that one problem. An item whose problem
     is `retriable` may be sent again; under the same `Idempotency-Key`, the whole request may.
     """
     submissions = [_read(index, one) for index, one in enumerate(batch.executions)]
-    answers = await service.create_executions(submissions, command_id=command_id)
+    answers = await service.create_executions(submissions, command_id=key.command_id)
     refusals = [one for one in answers if isinstance(one, ExecutionServiceError)]
     if len(refusals) == len(answers) and all(one.status >= HTTPStatus.INTERNAL_SERVER_ERROR for one in refusals):
         raise refusals[0]
@@ -54,10 +54,10 @@ async def create_executions(batch: SubmissionBatch, service: OwnService, command
 @router.post(
     "/cancel", status_code=207, response_model=BulkCancellationAnswer, operation_id="cancel_executions", responses=EACH
 )
-async def cancel_executions(body: BulkCancellationBody, service: OwnService, command_id: CommandId) -> Response:
+async def cancel_executions(body: BulkCancellationBody, service: OwnService, key: OwnKey) -> Response:
     """Cancel what matches the filters and neither has ended nor is being cancelled, newest first, up to the limit."""
     outcome = await service.cancel_executions(
-        body.filters.model_dump(exclude_none=True), reason=body.reason, limit=body.limit, command_id=command_id
+        body.filters.model_dump(exclude_none=True), reason=body.reason, limit=body.limit, command_id=key.command_id
     )
     refusals = [one for _, one in outcome.answers if isinstance(one, ExecutionServiceError)]
     document = {

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Response
 from execution.api.answers import execution_answer
 from execution.api.caller import OwnService
 from execution.api.documented_answers import COMMANDED
-from execution.api.idempotency import CommandId, IdempotentRoute
+from execution.api.idempotency import IdempotentRoute, OwnKey
 from execution.api.models import CommandRequest, ExecutionDocument, ProgressRequest, ResultRequest
 from execution.api.preconditions import OwnIfMatch
 from execution.api.values import ONE
@@ -27,18 +27,23 @@ class _Command(Protocol):
 class Commanded:
     """The execution of the path, with what the request says about every command."""
 
-    def __init__(self, execution_id: UUID, service: OwnService, if_match: OwnIfMatch, command_id: CommandId) -> None:
+    def __init__(self, execution_id: UUID, service: OwnService, if_match: OwnIfMatch, key: OwnKey) -> None:
         self.service = service
         self._execution_id = execution_id
         self._if_match = if_match
-        self._command_id = command_id
+        self._key = key
 
     async def answer(self, command: _Command, *arguments: Any, **fields: Any) -> Response:
         """Carry the command out; the answer is the execution after it."""
         version = await self._if_match.version(self.service, self._execution_id)
         with self._if_match.deciding(self._execution_id):
             execution = await command(
-                self._execution_id, *arguments, expected_version=version, command_id=self._command_id, **fields
+                self._execution_id,
+                *arguments,
+                expected_version=version,
+                command_id=self._key.command_id,
+                answer=self._key.answered_by(execution_answer),
+                **fields,
             )
         return execution_answer(execution)
 

@@ -14,7 +14,7 @@ from execution.api.caller import OwnService
 from execution.api.documented_answers import CREATED, DELETED, LISTED, READ
 from execution.api.door import OwnDoor
 from execution.api.errors import InvalidFieldsError, VersionNotReachedError
-from execution.api.idempotency import CommandId, IdempotentRoute
+from execution.api.idempotency import IdempotentRoute, OwnKey
 from execution.api.models import ExecutionDocument, ExecutionList, HistoryPage
 from execution.api.paging import DEFAULT_LIMIT, MAX_LIMIT, Filters, Window, link_to_next, list_answer, next_url
 from execution.api.preconditions import IfNoneMatch, OwnIfMatch
@@ -34,17 +34,19 @@ AtMoment = Annotated[Moment | None, Query(description="The execution as it was a
 
 @router.post("", status_code=202, response_model=ExecutionDocument, operation_id="create_execution", responses=CREATED)
 async def create_execution(
-    submission: TracedSubmission, service: OwnService, door: OwnDoor, command_id: CommandId, wait: WaitSeconds
+    submission: TracedSubmission, service: OwnService, door: OwnDoor, key: OwnKey, wait: WaitSeconds
 ) -> Response:
     """Submit an execution; it waits for a worker at once unless `start` is false."""
-    execution = await service.submit(submission, command_id=command_id)
-    headers = {"Location": location(execution.id)}
-    if wait:
-        headers["Preference-Applied"] = f"wait={wait}"
-        execution = await waited_for(execution, wait, service, door)
-        if execution.is_terminal:
-            return execution_answer(execution, HTTPStatus.OK, headers)
-    return execution_answer(execution, HTTPStatus.ACCEPTED, headers)
+    # What those are answered who wait is not known yet when the submission is committed.
+    answer = None if wait else key.answered_by(_accepted)
+    execution = await service.submit(submission, command_id=key.command_id, answer=answer)
+    if not wait:
+        return _accepted(execution)
+    execution = await waited_for(execution, wait, service, door)
+    status = HTTPStatus.OK if execution.is_terminal else HTTPStatus.ACCEPTED
+    return execution_answer(
+        execution, status, {"Location": location(execution.id), "Preference-Applied": f"wait={wait}"}
+    )
 
 
 @router.get("", response_model=ExecutionList, operation_id="list_executions", responses=LISTED)
@@ -96,6 +98,10 @@ async def delete_execution(execution_id: UUID, service: OwnService, if_match: Ow
     version = await if_match.version(service, execution_id)
     with if_match.deciding(execution_id):
         await service.delete_execution(execution_id, expected_version=version)
+
+
+def _accepted(execution: Execution) -> Response:
+    return execution_answer(execution, HTTPStatus.ACCEPTED, {"Location": location(execution.id)})
 
 
 async def _read(

@@ -16,8 +16,8 @@ from execution.access_errors import IdempotencyKeyInProgressError, IdempotencyKe
 from execution.domain.execution import Execution
 from execution.idempotency import IdempotencyKeys
 from execution.ids import new_id
+from execution.keyed_answer import Answer, Reservation
 from execution.repository.database import Database
-from execution.repository.idempotency_keys import Answer, Reservation
 from execution.service import ExecutionService
 from execution.wiring import open_service
 from tests.support.client_commands import CLIENT_COMMANDS, ClientCommand

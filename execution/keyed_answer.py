@@ -1,0 +1,55 @@
+"""What is answered to a request under a key of its sender's, and who may answer it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+from uuid import UUID
+
+from execution.domain.execution import Execution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What was answered to a request: an HTTP status, the headers worth keeping, the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reservation:
+    """The right to carry out the request under a key, until `expires_at` on the monotonic clock."""
+
+    tenant_id: str
+    key: str
+    fingerprint: bytes
+    command_id: UUID
+    """The id the request's commands have to carry: that of whoever held the key before, if nobody answered."""
+    lock_token: UUID
+    seconds: float
+    expires_at: float
+    is_first: bool = True
+    """Has nobody else held the key before, who may have carried out the request?"""
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the holder may go on."""
+        return self.expires_at - time.monotonic()
+
+
+@dataclass(eq=False)
+class KeyedAnswer:
+    """An answer on its way to be kept under its key, in the transaction of the effect it tells of."""
+
+    reservation: Reservation
+    answer: Answer
+    is_kept: bool = False
+    """Is it known to be committed? If not, it may be kept by a statement of its own: the same answer twice is one."""
+
+
+AnswerTo: TypeAlias = Callable[[Execution], KeyedAnswer]
+"""Makes the answer to the request behind a change, of the execution as it is going to be after it."""
