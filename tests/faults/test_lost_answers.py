@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
+import httpx
 import pytest
 
 from events.bus import InProcessEventBus
+from execution.api.app import create_app
 from execution.builtin.noop import noop
-from execution.domain.execution import Execution
+from execution.domain.execution import Execution, JsonObject
 from execution.domain.state import ExecutionState
 from execution.errors import DatabaseUnavailableError, ExecutionServiceError, OutcomeUnknownError
 from execution.handlers import HandlerRegistry
 from execution.ids import new_id
+from execution.keys import KeyRing
 from execution.repository.database import Database
 from execution.service import ExecutionService
 from execution.wiring import embedded_command_bus
 from tests.faults.conftest import Ledger, ended_at_last, insisting
 from tests.support.checker import check_all_ended, check_database
-from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
+from tests.support.cutting_proxy import COMMIT, CuttingProxy, cutting_proxy
 from tests.support.given import BOOM
-from tests.support.service import running_worker, short_settings
+from tests.support.service import PATIENCE, running_worker, short_settings
 from tests.support.stored import AnyConnection, versions_by_command
+from tests.support.waiting import eventually
 from tests.support.worker_process import FAULT_HANDLERS
 
 S = ExecutionState
@@ -108,10 +113,14 @@ class Caller:
             raise
 
 
-async def each_lives(callers: list[Caller], lives: int) -> None:
+class Living(Protocol):
+    async def life(self) -> None: ...
+
+
+async def each_lives(callers: Sequence[Living], lives: int) -> None:
     """All callers at once, each with its share of the lives."""
 
-    async def live(caller: Caller) -> None:
+    async def live(caller: Living) -> None:
         for _ in range(lives // len(callers)):
             await caller.life()
 
@@ -140,6 +149,70 @@ async def test_each_command_has_its_effect_once(
         assert set(told) <= {OutcomeUnknownError, DatabaseUnavailableError}
     acknowledged = {command_id: versions for caller in callers for command_id, versions in caller.written.items()}
     assert await versions_by_command(sql) == acknowledged
+    proxy.lose_answers(chance, {})
+    assert await check_database(url) == {"CANCELLED": lives}
+
+
+@asynccontextmanager
+async def http_client(service: ExecutionService) -> AsyncIterator[httpx.AsyncClient]:
+    async with KeyRing(service.repository.db, service.settings) as keys:
+        transport = httpx.ASGITransport(app=create_app(service, keys=keys))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=PATIENCE) as client:
+            yield client
+
+
+@dataclass
+class KeyedCaller:
+    """A client that sends each request under a key until it is answered, and then once more."""
+
+    client: httpx.AsyncClient
+    told: Counter[str] = field(default_factory=Counter)
+    """What it was told before an answer."""
+
+    async def life(self) -> None:
+        """An execution from its submission to its end."""
+        created = await self._send("/v1/executions", {"kind": "noop"})
+        await self._send(f"/v1/executions/{created['id']}/cancel", {})
+
+    async def _send(self, path: str, body: JsonObject) -> JsonObject:
+        key = {"idempotency-key": str(new_id())}
+
+        async def answered() -> httpx.Response | None:
+            answer = await self.client.post(path, json=body, headers=key)
+            if answer.status_code < HTTPStatus.BAD_REQUEST:
+                return answer
+            self.told[answer.json()["code"]] += 1
+            return None
+
+        first = await eventually(answered, within=PATIENCE, what="the request is answered")
+        again = await eventually(answered, within=PATIENCE, what="it is answered again")
+        assert again.headers["idempotent-replayed"] == "true"
+        assert (again.status_code, again.content) == (first.status_code, first.content)
+        document: JsonObject = first.json()
+        return document
+
+
+@pytest.mark.parametrize("lives", [100, pytest.param(1_000, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])])
+@pytest.mark.parametrize("patience", [PATIENT, IMPATIENT], ids=["the lane looks it up", "the caller sends again"])
+async def test_each_keyed_request_has_one_effect_and_one_answer(
+    door: tuple[CuttingProxy, str], sql: AnyConnection, chance: Random, patience: float, lives: int
+) -> None:
+    proxy, url = door
+    async with (
+        service_through(url, append_patience=patience, request_timeout_seconds=2.0) as service,
+        http_client(service) as client,
+    ):
+        callers = [KeyedCaller(client) for _ in range(CALLERS)]
+        proxy.lose_answers(chance, {COMMIT: 0.2}, shut_seconds=0.0 if patience == PATIENT else 2 * IMPATIENT)
+        await each_lives(callers, lives)
+    told = sum((caller.told for caller in callers), Counter[str]())
+    assert proxy.lost[COMMIT], "no fault fired"
+    if patience == PATIENT:
+        assert not told, "the lane found out for itself"
+    else:
+        assert told["outcome_unknown"], f"callers were told {told}"
+        assert set(told) <= {"outcome_unknown", "database_unavailable", "idempotency_key_in_progress"}
+    assert [len(versions) for versions in (await versions_by_command(sql)).values()] == [2] * (2 * lives)
     proxy.lose_answers(chance, {})
     assert await check_database(url) == {"CANCELLED": lives}
 
