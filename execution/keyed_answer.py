@@ -53,3 +53,25 @@ class KeyedAnswer:
 
 AnswerTo: TypeAlias = Callable[[Execution], KeyedAnswer]
 """Makes the answer to the request behind a change, of the execution as it is going to be after it."""
+
+
+class KeyedRequest:
+    """A request that is being carried out under a key."""
+
+    def __init__(self, reservation: Reservation) -> None:
+        self.reservation = reservation
+        self._answer: KeyedAnswer | None = None
+
+    @property
+    def kept(self) -> Answer | None:
+        """The answer, if it is known to be committed together with the effect."""
+        return self._answer.answer if self._answer is not None and self._answer.is_kept else None
+
+    def answered_by(self, respond: Callable[[Execution], Answer]) -> AnswerTo:
+        """What a change takes along: the answer that is going to be given once it is committed."""
+
+        def answer_to(execution: Execution) -> KeyedAnswer:
+            self._answer = KeyedAnswer(self.reservation, respond(execution))
+            return self._answer
+
+        return answer_to

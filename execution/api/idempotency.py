@@ -37,7 +37,7 @@ from execution.api.problems import problem
 from execution.domain.execution import Execution
 from execution.errors import DatabaseError, ExecutionServiceError
 from execution.idempotency import SOON_SECONDS, IdempotencyKeys
-from execution.keyed_answer import Answer, AnswerTo, KeyedAnswer, Reservation
+from execution.keyed_answer import Answer, AnswerTo, KeyedRequest, Reservation
 from execution.shielded import to_its_end
 
 HEADER = "Idempotency-Key"
@@ -72,31 +72,19 @@ class IdempotentRoute(GuardedRoute, _OnceRoute):
 class RequestKey:
     """The key that a request came under, for what is done for it. Of a request without one it holds nothing."""
 
-    def __init__(self, held: Reservation | None = None) -> None:
-        self._held = held
-        self._answer: KeyedAnswer | None = None
+    def __init__(self, keyed: KeyedRequest | None = None) -> None:
+        self._keyed = keyed
 
     @property
     def command_id(self) -> UUID | None:
         """What every change that is made for the request has to carry."""
-        return self._held.command_id if self._held else None
-
-    @property
-    def has_kept_answer(self) -> bool:
-        """Was the answer committed together with its effect?"""
-        return self._answer is not None and self._answer.is_kept
+        return self._keyed.reservation.command_id if self._keyed else None
 
     def answered_by(self, respond: Callable[[Execution], Response]) -> AnswerTo | None:
-        """What a change takes along: the answer that the route is going to give, once the change is committed."""
-        held = self._held
-        if held is None:
+        """What a change takes along: the response that the route is going to give once it is committed."""
+        if self._keyed is None:
             return None
-
-        def answer_to(execution: Execution) -> KeyedAnswer:
-            self._answer = KeyedAnswer(held, _answer_of(respond(execution)))
-            return self._answer
-
-        return answer_to
+        return self._keyed.answered_by(lambda execution: _answer_of(respond(execution)))
 
 
 async def _request_key(
@@ -141,9 +129,10 @@ async def _answer_once(request: Request, key: str, handle: Handler) -> Response:
     held = await keys.reserve(tenant_id, key, await _fingerprint(request), seconds=_time_for(request))
     if isinstance(held, Answer):
         return _replayed(held)
-    request.state.key = request_key = RequestKey(held)
+    keyed = KeyedRequest(held)
+    request.state.key = RequestKey(keyed)
     response = await _carry_out(request, keys, held, handle)
-    return response if request_key.has_kept_answer else await _keep(keys, held, response)
+    return response if keyed.kept else await _keep(keys, held, response)
 
 
 def _time_for(request: Request) -> float:
