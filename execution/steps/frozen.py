@@ -9,7 +9,6 @@ import math
 from typing import Any, ClassVar, NoReturn
 
 from execution.domain.documents import MAX_DEPTH
-from execution.domain.execution import JsonObject
 from execution.errors import InvalidDocumentError
 
 MAX_SAFE_INTEGER = 2**53 - 1
@@ -98,9 +97,9 @@ def thaw(value: Any) -> Any:
     return value
 
 
-def thaw_object(value: JsonObject | None) -> JsonObject | None:
-    """A copy of a frozen JSON object that can be changed, where there is one."""
-    return None if value is None else {key: thaw(inner) for key, inner in value.items()}
+def is_sayable(text: str) -> bool:
+    """Can UTF-8 say it? What it cannot is half a character (a lone surrogate), as in undecodable file names."""
+    return text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text)
 
 
 class _UnsayableError(Exception):
@@ -130,11 +129,8 @@ def _freeze_key(key: Any) -> str:
 
 
 def _freeze_text(text: str) -> str:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise _UnsayableError("a text in it holds half a character (a lone surrogate)") from None
+    if not is_sayable(text):
+        raise _UnsayableError("a text in it holds half a character (a lone surrogate)")
     return text if type(text) is str else str.__str__(text)
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from execution.domain.execution import JsonObject
 from execution.steps.errors import InvalidPlanError
-from execution.steps.frozen import EMPTY, freeze_object
+from execution.steps.frozen import EMPTY, freeze_object, is_sayable
 
 
 class StepStatus(StrEnum):
@@ -58,10 +58,10 @@ class JobStep:
         place = f"step {self.step_index!r}"
         if not _is_index(self.step_index):
             raise InvalidPlanError(place, "step_index must be an integer from 0")
-        if not isinstance(self.step_type, str) or not self.step_type:
+        if not _is_text(self.step_type) or not self.step_type:
             raise InvalidPlanError(place, "step_type must name a handler")
-        if not isinstance(self.target, str):
-            raise InvalidPlanError(place, f"target must be a text, not of type {type(self.target).__name__}")
+        if not _is_text(self.target):
+            raise InvalidPlanError(place, f"target must be a text, not {self.target!r}")
         for name, value in (("timeout_seconds", self.timeout_seconds), ("weight", self.weight)):
             if value is not None and not _is_positive(value):
                 raise InvalidPlanError(place, f"{name} must be a number above 0, not {value!r}")
@@ -141,6 +141,8 @@ class StepResult:
     """None: the step has left no usable output, or `stored_output` says where it is."""
     error: str | None = None
     stored_output: StoredOutput | None = None
+    attempt: int = 1
+    """Above 1 in durable plans only: the same step again, after an execution of it that did not complete."""
     health_before: JsonObject | None = None
     health_after: JsonObject | None = None
 
@@ -175,7 +177,7 @@ class ExecutionResult:
 
     @property
     def steps_executed(self) -> int:
-        """How many steps were begun."""
+        """How many times a step was begun."""
         return len(self.step_results)
 
     @property
@@ -251,6 +253,10 @@ def checked_plan(steps: Iterable[JobStep]) -> tuple[JobStep, ...]:
 
 def _is_index(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and is_sayable(value)
 
 
 def _is_positive(value: object) -> bool:
