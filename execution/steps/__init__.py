@@ -1,7 +1,8 @@
 """Jobs made of steps, and the evidence they leave: a machine that executes a plan and records what happened."""
 
+from execution.steps.bundle import Bounds, evidence_bundle, stored_output
 from execution.steps.default_handlers import FailingHandler, NoOpHandler, create_default_executor
-from execution.steps.errors import InvalidPlanError
+from execution.steps.errors import BrokenEvidenceError, InvalidPlanError, StoredOutputError
 from execution.steps.evidence import execution_result_to_evidence
 from execution.steps.frozen import thaw
 from execution.steps.machine import EXECUTOR_VERSION, JobExecutor, interrupted_result
@@ -19,10 +20,14 @@ from execution.steps.model import (
     StepStatus,
     StoredOutput,
 )
+from execution.steps.output_store import OutputFolder, OutputStore
+from execution.steps.verify import VerifiedBundle, verify_bundle
 
 __all__ = [
     "EXECUTOR_VERSION",
     "AsyncStepHandler",
+    "Bounds",
+    "BrokenEvidenceError",
     "ExecutionContext",
     "ExecutionResult",
     "FailingHandler",
@@ -33,13 +38,20 @@ __all__ = [
     "JobStatus",
     "JobStep",
     "NoOpHandler",
+    "OutputFolder",
+    "OutputStore",
     "StepHandler",
     "StepOutput",
     "StepResult",
     "StepStatus",
     "StoredOutput",
+    "StoredOutputError",
+    "VerifiedBundle",
     "create_default_executor",
+    "evidence_bundle",
     "execution_result_to_evidence",
     "interrupted_result",
+    "stored_output",
     "thaw",
+    "verify_bundle",
 ]
