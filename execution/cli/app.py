@@ -12,6 +12,7 @@ from execution.cli.exit_codes import MEANINGS, ExitCode
 from execution.cli.key_commands import add_key_commands
 from execution.cli.operator_commands import add_operator_commands
 from execution.cli.output import fail
+from execution.cli.step_commands import add_step_commands
 
 _CODES = "\n\n".join(f"{code:d}  {meaning}" for code, meaning in MEANINGS.items())
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 add_operator_commands(app)
 add_key_commands(app)
 add_client_commands(app)
+add_step_commands(app)
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.OK: "done",
-    ExitCode.UNEXPECTED: "an unexpected error; a check of `demo` or `doctor` did not hold",
+    ExitCode.UNEXPECTED: "an unexpected error; a check of `demo`, `doctor` or `verify` did not hold",
     ExitCode.INVALID: "wrong usage, wrong settings, or a request that cannot be accepted",
     ExitCode.NOT_FOUND: "no such execution or API key",
     ExitCode.REFUSED: "refused: the state does not allow it, it is at another version, or too much waits already",

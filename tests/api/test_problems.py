@@ -26,6 +26,7 @@ from execution.errors import (
     SettingsError,
     WaitTimeoutError,
 )
+from execution.steps.errors import BrokenEvidenceError, InvalidPlanError, StoredOutputError
 from tests.support.over_http import check_problem, submitted
 
 GUIDE = Path(__file__).parents[2] / "docs" / "problems.md"
@@ -39,6 +40,8 @@ NEVER_OVER_HTTP = {
     InvalidProgressError,
     # Of the command line, of the start, and of a wait that is answered with how far the execution has come.
     *(ApiKeyNotFoundError, SettingsError, EmbeddedPostgresError, WaitTimeoutError),
+    # Of plans and their evidence, for which there is no route yet.
+    *(InvalidPlanError, BrokenEvidenceError, StoredOutputError),
 }
 
 
