@@ -13,6 +13,7 @@ from benchmarks import growth, million
 from benchmarks.chart import chart
 from benchmarks.machine import machine
 from benchmarks.markdown import markdown
+from benchmarks.steps import measure_steps
 from benchmarks.table import tables
 from execution import bench
 from execution.cli.output import console
@@ -23,10 +24,11 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 
 async def measure_all(*, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """The figures of `execution bench`, a million finished executions, and growth, on one server."""
+    """The figures of `execution bench`, a million finished executions, and growth, on one server; and steps."""
     async with bench.own_server() as server:
         return {
             "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "steps": measure_steps(),
             "machine": await machine(server.url),
             "figures": (await bench.measure(server, bench.QUICK if quick else bench.FULL, say)).to_json(),
             "million": await million.measure_million(server, million.QUICK if quick else million.FULL, say),

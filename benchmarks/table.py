@@ -12,7 +12,8 @@ SERIES = {"workers": "worker processes", "in_flight": "in flight", "payload_byte
 
 def tables(results: dict[str, Any]) -> Group:
     """The figures, and a row for each point of growth."""
-    return Group(_figures(results["machine"] | results["figures"] | results["million"]), _growth(results["growth"]))
+    figures = results["machine"] | results["figures"] | results["million"] | results["steps"]
+    return Group(_figures(figures), _growth(results["growth"]))
 
 
 def _figures(figures: dict[str, Any]) -> Table:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import growth, million
 from benchmarks.loads import payload
+from benchmarks.steps import measure_steps
 from execution.bench import own_server
 from execution.domain.documents import to_document
 from execution.settings import Settings
@@ -35,6 +36,14 @@ async def test_finished_executions() -> None:
         measured = await million.measure_million(server, FINISHED, lambda _: None)
     assert min(value for name, value in measured.items() if name != "finished") > 0
     assert measured["cursor_page_ratio"] < measured["page_ratio"], "only the numbered page has a way to go"
+
+
+def test_steps() -> None:
+    measured = measure_steps(steps=200, rounds=3)
+    assert min(measured.values()) > 0
+    assert measured["step_executor_us"] == pytest.approx(
+        measured["step_bare_us"] + measured["step_overhead_us"], abs=0.01
+    )
 
 
 @pytest.mark.parametrize("size", growth.FULL.payload_bytes)

@@ -17,6 +17,7 @@ def test_on_a_terminal() -> None:
     shown = written.getvalue()
     assert "noop per second" in shown
     assert "23,456.7" in shown
+    assert "step overhead us" in shown
     assert sum("in flight" in line for line in shown.splitlines()) == 10
     assert "204,802 bytes of document" in shown
 

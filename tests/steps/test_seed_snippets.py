@@ -1,10 +1,14 @@
-"""The usage snippets of PIN-294, as they stand there; only where the names are imported from is adapted."""
+"""The usage snippets of PIN-294, as they stand there (only where names come from is adapted), and that of our guide."""
 
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 from typing import Any, Optional, Protocol, get_args, get_type_hints
 from uuid import UUID
+
+import pytest
 
 import execution.steps
 from execution.steps import (
@@ -20,6 +24,7 @@ from execution.steps import (
 )
 from tests.support.step_plans import Observer, Recording, carry_out, plan_of
 
+GUIDE = Path(__file__).parents[2] / "docs" / "steps.md"
 PROTOCOLS = '''
 class HealthObserver(Protocol):
     """Read-only health observation."""
@@ -106,3 +111,10 @@ def test_all_names_of_both_documents_are_exported() -> None:
     assert exported <= set(execution.steps.__all__)
     assert ExecutionContext is execution.steps.ExecutionContext
     assert StepOutput is execution.steps.StepOutput
+
+
+def test_the_example_of_the_guide(capsys: pytest.CaptureFixture[str]) -> None:
+    [example, *_] = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    namespace = run_snippet(example)
+    assert namespace["result"].final_status is JobStatus.COMPLETED
+    assert re.fullmatch(r"All steps completed successfully sha256:[0-9a-f]{64}\n", capsys.readouterr().out)
