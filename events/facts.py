@@ -64,7 +64,16 @@ class PauseRequestedFact(Fact):
     reason: str | None
 
 
+class RecordedFact(Fact):
+    """`agent.execution.recorded`: something was said of it that changes no state. What `data` holds goes by `name`."""
+
+    event_type = "agent.execution.recorded"
+
+    name: str
+    data: dict[str, Any]
+
+
 FACTS: dict[str, type[Fact]] = {
-    fact.event_type: fact for fact in (StateChangedFact, ProgressFact, CompletedFact, PauseRequestedFact)
+    fact.event_type: fact for fact in (StateChangedFact, ProgressFact, CompletedFact, PauseRequestedFact, RecordedFact)
 }
 """Every event type and the model of its payload."""

@@ -64,6 +64,14 @@ class ChildContext:
         """Report progress."""
         self._pipe.send(("progress", checked_percentage(percentage), message, context))
 
+    def record(self, name: str, data: JsonObject | None = None) -> None:
+        """Record a fact."""
+        self._pipe.send(("fact", name, data))
+
+    async def recorded(self) -> None:
+        """A handler in a process cannot wait for the worker's loop."""
+        raise RuntimeError("a handler in a process cannot wait for its facts; declare it `async def` to do so")
+
     def raise_if_cancelled(self) -> None:
         """Raise `StopRequested` if the run was asked to stop."""
         if self.cancelled:

@@ -22,6 +22,7 @@
     │   ├── OutcomeUnknownError             the connection broke around a commit
     │   └── SchemaMismatchError
     ├── OverloadedError
+    ├── TooManyFactsError                   more than can wait to be written
     ├── WaitTimeoutError
     ├── ServiceClosedError
     ├── SettingsError
@@ -301,6 +302,21 @@ class OverloadedError(ExecutionServiceError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"The service is overloaded: {problem}. Submit it again a little later.")
+
+
+class TooManyFactsError(ExecutionServiceError):
+    """A handler records facts faster than they can be written; this one was not taken."""
+
+    code = "too_many_facts"
+    status = 503
+    retriable = True
+
+    def __init__(self, execution_id: UUID, limit: int) -> None:
+        self.execution_id = execution_id
+        super().__init__(
+            f"More than {limit:,} bytes of facts of execution {execution_id} wait to be written. "
+            "Await `context.recorded()` now and then, or record less."
+        )
 
 
 class WaitTimeoutError(ExecutionServiceError):

@@ -76,6 +76,14 @@ class TaskContext(Protocol):
     def progress(self, percentage: float, message: str | None = None, context: JsonObject | None = None) -> None:
         """Report progress, 0 to 100. Cheap: reports are coalesced, the last one is always written."""
 
+    def record(self, name: str, data: JsonObject | None = None) -> None:
+        """Record a fact in the execution's log that changes nothing of it, such as `step.started`. Facts and reports
+        are written in the order they were given; with the run's end at the latest."""
+
+    async def recorded(self) -> None:
+        """Return when what was recorded so far is in the log; for asynchronous handlers. Raises `LeaseLost` if it
+        cannot be any more."""
+
     def raise_if_cancelled(self) -> None:
         """Raise `StopRequested` if this run was asked to stop; for blocking handlers."""
 

@@ -17,11 +17,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from execution.child import ChildCall, run_child
-from execution.domain.execution import JsonObject
 from execution.domain.outcome import StopRequested
-from execution.errors import InvalidRequestError
+from execution.errors import InvalidRequestError, TooManyFactsError
 from execution.handlers import Handler
-from execution.run import Run, ThreadContext
+from execution.run import Run, SaidChecks, ThreadContext
 
 KILL_AFTER_SECONDS = 2.0
 """Time a child process has between the request to stop (SIGTERM) and its end (SIGKILL)."""
@@ -43,11 +42,11 @@ class ChildError(Exception):
         self.error_type = error_type
 
 
-async def call_in_thread(handler: Handler, run: Run, parameters: Any, check: Callable[..., object]) -> Any:
+async def call_in_thread(handler: Handler, run: Run, parameters: Any, checks: SaidChecks) -> Any:
     """The handler's value, from a thread of its own. Ends when the thread ends: a thread cannot be stopped."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
-    context = ThreadContext(run, loop, check)
+    context = ThreadContext(run, loop, checks)
 
     def settle(value: Any, error: BaseException | None) -> None:
         if done.done():
@@ -144,7 +143,9 @@ class _Conversation:
             self._done.set_exception(ChildError(type(error).__name__, f"the handler's value cannot be read: {error}"))
             return
         if message == "progress":
-            self._report(*content)
+            self._take(self._run.reporter.report, *content)
+        elif message == "fact":
+            self._take(self._run.reporter.record, *content)
         elif message == "value":
             self._done.set_result(content[0])
         elif message == "stopped":
@@ -152,10 +153,10 @@ class _Conversation:
         else:
             self._done.set_exception(ChildError(*content))
 
-    def _report(self, percentage: float, message: str | None, context: JsonObject | None) -> None:
+    def _take(self, take: Callable[..., None], *said: Any) -> None:
         try:
-            self._run.reporter.report(percentage, message, context)
-        except InvalidRequestError as error:  # the child has gone on since; what it reported is still its failure
+            take(*said)
+        except (InvalidRequestError, TooManyFactsError) as error:  # the child has gone on; it is still its failure
             self._done.set_exception(error)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from uuid import UUID
 
-from execution.domain.commands import Command
+from execution.domain.commands import Command, Record
 from execution.domain.execution import Execution
 from execution.domain.machine import carry_out
-from execution.errors import LeaseLost, VersionConflict
+from execution.errors import LeaseLost, OutcomeUnknownError, VersionConflict
+from execution.ids import new_id
 from execution.repository.repository import ExecutionRepository
 from execution.repository.wakeups import Topic
 
@@ -21,7 +22,7 @@ class Lease:
     version, but it cannot learn the epoch that would let its writes pass.
     """
 
-    __slots__ = ("_actor", "_on_change", "_repository", "epoch", "execution", "is_lost", "worker_id")
+    __slots__ = ("_actor", "_doubtful", "_on_change", "_repository", "epoch", "execution", "is_lost", "worker_id")
 
     def __init__(
         self, repository: ExecutionRepository, execution: Execution, on_change: Callable[[Execution], None]
@@ -35,11 +36,14 @@ class Lease:
         self._repository = repository
         self._on_change = on_change
         self._actor = _actor(execution.worker_id)
+        self._doubtful: dict[UUID, Sequence[Command]] = {}
+        """Appends with facts of which nobody knows whether they were written, by their command ids."""
 
     async def apply(self, *commands: Command, patience: float | None = None) -> Execution:
         """Carry out commands in one append; returns the execution after them.
 
-        What other processes did meanwhile (a cancel, a pause request) is read and decided upon.
+        What other processes did meanwhile (a cancel, a pause request) is read and decided upon. The same `Record` given
+        again is not recorded twice.
 
         Raises:
             LeaseLost: somebody else decides over the execution now, or it has ended.
@@ -47,18 +51,28 @@ class Lease:
             DatabaseError: nothing was applied (or, for OutcomeUnknownError, nobody knows; call again to find out).
         """
         while True:
+            if self._doubtful:
+                commands = tuple(await self._not_recorded(commands))
             before = self.execution
             if self.is_lost:
                 raise LeaseLost(self.execution.id, self.epoch)
             after, events = carry_out(before, commands, self._repository.db.clock.now(), self._actor)
             if not events:
                 return before
+            command_id = _id_where_needed(commands)
             try:
-                await self._repository.append(before, events, after, lease_epoch=self.epoch, patience=patience)
+                await self._repository.append(
+                    before, events, after, lease_epoch=self.epoch, command_id=command_id, patience=patience
+                )
+            except OutcomeUnknownError:
+                if command_id is not None:
+                    self._doubtful[command_id] = commands
+                raise
             except VersionConflict:
                 # Somebody else's command, or another write of this run: two at once need no lock but this.
                 await self._refresh()
                 continue
+            self._doubtful.clear()  # none of them can be written any more: they name an earlier version
             self._advance(after)
             self._signal(after)
             return after
@@ -76,6 +90,15 @@ class Lease:
         if deadline is None:
             return None
         return (deadline - self._repository.db.clock.now()).total_seconds()
+
+    async def _not_recorded(self, commands: Sequence[Command]) -> Sequence[Command]:
+        """The commands without the facts that an append of unknown outcome has written after all."""
+        for command_id, doubtful in self._doubtful.items():
+            if await self._repository.versions_of_command(self.execution.id, command_id):
+                written = {id(one) for one in doubtful if isinstance(one, Record)}
+                commands = [one for one in commands if id(one) not in written]
+        await self._refresh()
+        return commands
 
     async def _refresh(self) -> None:
         current = await self._repository.get_by_id(self.execution.id)
@@ -100,6 +123,11 @@ class Lease:
         elif after.worker_id is None:
             signal(Topic.WORK)
         self._on_change(after)
+
+
+def _id_where_needed(commands: Sequence[Command]) -> UUID | None:
+    """An id to look an append up by: only facts need one, since everything else is so already when it is repeated."""
+    return new_id() if any(type(one) is Record for one in commands) else None
 
 
 @lru_cache(maxsize=8)

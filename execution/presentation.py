@@ -90,6 +90,13 @@ def _pause_requested(data: JsonObject) -> str:
     return ("pause requested" if data["requested"] else "pause withdrawn") + _because(data)
 
 
+def _recorded(data: JsonObject) -> str:
+    plain = [f"{name}={value}" for name, value in data["data"].items() if isinstance(value, str | int | float)]
+    said = ", ".join(plain)
+    shown = said if len(said) <= _SHOWN_CHARACTERS else f"{said[:_SHOWN_CHARACTERS]}…"
+    return f"{data['name']}  ({shown})" if shown else f"{data['name']}"
+
+
 def _because(data: JsonObject) -> str:
     return f"  ({data['reason']})" if data.get("reason") else ""
 
@@ -98,9 +105,13 @@ def _time(moment: datetime | None) -> Any:
     return None if moment is None else moment.isoformat()
 
 
+_SHOWN_CHARACTERS = 100
+"""Of what a fact's data hold."""
+
 _DESCRIPTIONS = {
     EventType.STATE_CHANGED: _state_changed,
     EventType.PROGRESS: _progress,
     EventType.COMPLETED: _completed,
     EventType.PAUSE_REQUESTED: _pause_requested,
+    EventType.RECORDED: _recorded,
 }

@@ -1,24 +1,37 @@
-"""`ExecutionProgressTracker`: progress from outside at once, progress of running handlers coalesced."""
+"""`ExecutionProgressTracker`: progress from outside at once, progress of running handlers coalesced.
+
+What a handler says while it runs goes one way: its progress and its facts are written in the order they were given.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
-from execution.domain.commands import ReportProgress
-from execution.domain.documents import to_document
+from execution.domain.commands import Record, ReportProgress
+from execution.domain.documents import document_size, to_document
 from execution.domain.execution import Execution, JsonObject
+from execution.domain.facts import checked_fact
 from execution.domain.progress import checked_percentage
-from execution.errors import DatabaseError, InvalidExecutionStateError, LeaseLost
+from execution.errors import DatabaseError, InvalidExecutionStateError, LeaseLost, TooManyFactsError
 from execution.event_emitter import ExecutionEventEmitter
 from execution.lease import Lease
 from execution.repository.repository import ExecutionRepository
 from execution.state_manager import ExecutionStateManager
 
 log = structlog.get_logger(__name__)
+
+FACTS_LIMIT = 4_194_304
+"""Bytes of facts of one run that may wait to be written (4 MiB)."""
+RETRY_SECONDS = 0.5
+"""Time between two tries to write facts that a handler waits for."""
+
+Said = ReportProgress | Record
+"""What a handler says while it runs."""
 
 
 class ExecutionProgressUpdate(BaseModel):
@@ -74,26 +87,32 @@ class ExecutionProgressTracker:
         checked = to_document(context, "the progress context", self._document_limit) if context else None
         return ReportProgress(percentage=checked_percentage(percentage), message=message, context=checked)
 
+    def fact(self, name: str, data: JsonObject | None) -> Record:
+        """The command of a fact, checked before anything is written."""
+        return checked_fact(name, data, self._document_limit)
+
     def follow(self, lease: Lease) -> ProgressReporter:
         """What takes the reports of one run."""
         return ProgressReporter(self, lease, self._interval)
 
 
 class ProgressReporter:
-    """The reports of one run: written at most once per interval, merged in between, the last one always.
+    """The reports and facts of one run: written at most once per interval, the last one always. Reports are merged in
+    between; facts never.
 
     Used from the event loop's thread only.
     """
 
-    __slots__ = ("_interval", "_lease", "_next_write_at", "_timer", "_tracker", "_unwritten", "_write")
+    __slots__ = ("_facts_size", "_interval", "_lease", "_next_write_at", "_timer", "_tracker", "_unwritten", "_write")
 
     def __init__(self, tracker: ExecutionProgressTracker, lease: Lease, interval: float) -> None:
         self._tracker = tracker
         self._lease = lease
         self._interval = interval
-        self._unwritten: list[ReportProgress] = []
+        self._unwritten: list[Said] = []
+        self._facts_size = 0
         self._timer: asyncio.Handle | None = None
-        self._write: asyncio.Task[None] | None = None
+        self._write: asyncio.Task[DatabaseError | None] | None = None
         self._next_write_at = 0.0
 
     def report(self, percentage: float, message: str | None, context: JsonObject | None) -> None:
@@ -104,47 +123,107 @@ class ProgressReporter:
             InvalidDocumentError, DocumentTooLargeError: of the context.
         """
         report = self._tracker.command(percentage, message, context)
-        if self._interval > 0 and self._unwritten:
-            self._unwritten = [_merged(self._unwritten[0], report)]
+        last = self._unwritten[-1] if self._interval > 0 and self._unwritten else None
+        if isinstance(last, ReportProgress):
+            self._unwritten[-1] = _merged(last, report)
         else:
             self._unwritten.append(report)
-        if self._timer is None and self._write is None:
-            self._schedule()
+        self._schedule()
 
-    async def close(self) -> list[ReportProgress]:
-        """Stop writing; returns the reports that are not written yet, to be written with the run's end."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def record(self, name: str, data: JsonObject | None) -> None:
+        """Take a fact.
+
+        Raises:
+            InvalidDocumentError, DocumentTooLargeError: of its name or its data.
+            TooManyFactsError: those that wait to be written leave no room for it.
+        """
+        fact = self._tracker.fact(name, data)
+        size = document_size(fact.data) + len(name)
+        if self._facts_size + size > FACTS_LIMIT:
+            raise TooManyFactsError(self._lease.execution.id, FACTS_LIMIT)
+        self._facts_size += size
+        self._unwritten.append(fact)
+        self._schedule()
+
+    async def record_in_turn(self, name: str, data: JsonObject | None) -> None:
+        """Take a fact once there is room for it; for who can wait."""
+        if self._facts_size > FACTS_LIMIT // 2:
+            await self.recorded()
+        self.record(name, data)
+
+    async def recorded(self) -> None:
+        """Return when everything taken so far is in the log; while PostgreSQL is away, wait for it.
+
+        Raises:
+            LeaseLost: somebody else decides over the execution now.
+            DatabaseError: PostgreSQL refuses what was to be written.
+        """
+        while self._unwritten or self._write is not None:
+            write = self._write or self._begin_write()
+            await asyncio.wait([write])
+            problem = write.result()
+            if problem is not None and not problem.retriable:
+                raise problem
+            if problem is not None:
+                await asyncio.sleep(RETRY_SECONDS)
+        if self._lease.is_lost:
+            raise LeaseLost(self._lease.execution.id, self._lease.epoch)
+
+    async def close(self) -> list[Said]:
+        """Stop writing; returns what is not written yet, to be written with the run's end."""
+        self._stop_timer()
         while self._write is not None and not self._write.done():
             await asyncio.wait([self._write])
         left, self._unwritten = self._unwritten, []
         return left
 
     def _schedule(self) -> None:
+        if self._timer is not None or self._write is not None:
+            return
         loop = asyncio.get_running_loop()
         due = self._next_write_at
         self._timer = loop.call_at(due, self._begin_write) if due > loop.time() else loop.call_soon(self._begin_write)
 
-    def _begin_write(self) -> None:
+    def _begin_write(self) -> asyncio.Task[DatabaseError | None]:
         loop = asyncio.get_running_loop()
-        self._timer = None
+        self._stop_timer()
         self._next_write_at = loop.time() + self._interval
         self._write = loop.create_task(self._write_unwritten(), name="progress")
+        return self._write
 
-    async def _write_unwritten(self) -> None:
-        reports, self._unwritten = self._unwritten, []
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _write_unwritten(self) -> DatabaseError | None:
+        """Write what was said so far; a problem leaves it to be written later."""
+        said, self._unwritten, self._facts_size = self._unwritten, [], 0
+        problem = None
         try:
-            await self._lease.apply(*reports)
-        except (LeaseLost, InvalidExecutionStateError):
-            pass  # It is being cancelled, or somebody else has it: what is left to say of it will say so.
+            await self._lease.apply(*said)
+        except LeaseLost:
+            pass  # somebody else has it: what is left to say of it, they say
+        except InvalidExecutionStateError:
+            self._take_back(facts_among(said) if len(facts_among(said)) < len(said) else [])
         except DatabaseError as error:
             log.warning("progress.not_written", execution_id=str(self._lease.execution.id), error=str(error))
-            self._unwritten = [*reports, *self._unwritten]
+            self._take_back(said)
+            problem = error
         finally:
             self._write = None
             if self._unwritten:
                 self._schedule()
+        return problem
+
+    def _take_back(self, said: Sequence[Said]) -> None:
+        self._unwritten = [*said, *self._unwritten]
+        self._facts_size += sum(document_size(one.data) + len(one.fact) for one in facts_among(said))
+
+
+def facts_among(said: Sequence[Said]) -> list[Record]:
+    """What of it is taken until the end: progress is not, once the execution is paused or being cancelled."""
+    return [one for one in said if isinstance(one, Record)]
 
 
 def _merged(earlier: ReportProgress, later: ReportProgress) -> ReportProgress:

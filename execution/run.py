@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from execution.domain.commands import ReachPausePoint
@@ -132,6 +132,14 @@ class Run:
             self.stop_handler()
 
 
+class SaidChecks(Protocol):
+    """What finds out what is wrong with a report or a fact, from any thread."""
+
+    def command(self, percentage: float, message: str | None, context: JsonObject | None) -> object: ...
+
+    def fact(self, name: str, data: JsonObject | None) -> object: ...
+
+
 class RunContext:
     """`TaskContext` for a handler on the event loop."""
 
@@ -200,6 +208,14 @@ class RunContext:
         """Report progress."""
         self._run.reporter.report(percentage, message, context)
 
+    def record(self, name: str, data: JsonObject | None = None) -> None:
+        """Record a fact."""
+        self._run.reporter.record(name, data)
+
+    def recorded(self) -> Coroutine[Any, Any, None]:
+        """Wait until everything recorded so far is in the log."""
+        return self._run.reporter.recorded()
+
     def raise_if_cancelled(self) -> None:
         """Raise `StopRequested` if the run was asked to stop."""
         if self._run.stop_requested:
@@ -213,15 +229,24 @@ class RunContext:
 class ThreadContext(RunContext):
     """`TaskContext` for a handler in a thread: what touches the event loop is handed over to it."""
 
-    def __init__(self, run: Run, loop: asyncio.AbstractEventLoop, tracker_check: Callable[..., object]) -> None:
+    def __init__(self, run: Run, loop: asyncio.AbstractEventLoop, checks: SaidChecks) -> None:
         super().__init__(run)
         self._loop = loop
-        self._check = tracker_check
+        self._checks = checks
 
     def progress(self, percentage: float, message: str | None = None, context: JsonObject | None = None) -> None:
         """Report progress; what is wrong with a report is raised here, in the handler's thread."""
-        self._check(percentage, message, context)
+        self._checks.command(percentage, message, context)
         self._loop.call_soon_threadsafe(self._run.reporter.report, percentage, message, context)
+
+    def record(self, name: str, data: JsonObject | None = None) -> None:
+        """Record a fact, once there is room for it; what is wrong with it is raised here, in the handler's thread."""
+        self._checks.fact(name, data)
+        asyncio.run_coroutine_threadsafe(self._run.reporter.record_in_turn(name, data), self._loop).result()
+
+    async def recorded(self) -> None:
+        """A blocking handler has no event loop to wait on."""
+        raise RuntimeError("a handler in a thread cannot wait for its facts; declare it `async def` to do so")
 
     async def pause_point(self) -> None:
         """A blocking handler cannot be held; it has no pause points."""

@@ -18,6 +18,7 @@ from execution.command_options import CommandOptions
 from execution.domain.commands import Cancel, Command, Create, Finish, Pause, Resume, Retry, Start
 from execution.domain.documents import to_document
 from execution.domain.execution import Execution, JsonObject
+from execution.domain.facts import checked_fact
 from execution.domain.history import HistoryItem
 from execution.domain.outcome import reported
 from execution.end_watcher import EndWatcher
@@ -310,6 +311,17 @@ class ExecutionService(ExecutionReader):
         """
         command = self.progress_tracker.command(percentage, message, context)
         return await self._command(execution_id, command, options)
+
+    async def record(
+        self, execution_id: UUID, name: str, data: JsonObject | None = None, **options: Unpack[CommandOptions]
+    ) -> Execution:
+        """Record a fact in the log of one that has not ended, and change nothing of it. `name` is as `step.started`.
+
+        Raises:
+            ExecutionNotFoundError, InvalidExecutionStateError, VersionConflict: as above.
+            InvalidDocumentError, DocumentTooLargeError: of the name or the data.
+        """
+        return await self._command(execution_id, checked_fact(name, data, self.settings.inline_limit_bytes), options)
 
     async def submit_result(
         self,

@@ -15,7 +15,7 @@ import structlog
 from msgspec import Struct
 
 from events.commands import CommandBus, CommandBusError
-from execution.domain.commands import Finish, Release, ReportProgress
+from execution.domain.commands import Finish, Release
 from execution.domain.documents import DEFAULT_LIMIT, to_document
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.outcome import Failed, Invocation, Outcome, classify, describe
@@ -24,7 +24,7 @@ from execution.errors import DatabaseError, InvalidExecutionStateError, LeaseLos
 from execution.handlers import Handler, HandlerRegistry
 from execution.isolation import call_in_process, call_in_thread
 from execution.lease import Lease
-from execution.progress_tracker import ExecutionProgressTracker
+from execution.progress_tracker import ExecutionProgressTracker, Said, facts_among
 from execution.repository.agents import AgentDirectory
 from execution.repository.repository import ExecutionRepository
 from execution.run import Run, RunContext
@@ -175,7 +175,7 @@ class ExecutionTaskRunner:
             run.stop_handler = _own_task().cancel
             return await handler.function(RunContext(run), parameters)
         if handler.isolation == "thread":
-            return await call_in_thread(handler, run, parameters, self.progress_tracker.command)
+            return await call_in_thread(handler, run, parameters, self.progress_tracker)
         return await call_in_process(handler, run, parameters)
 
     async def _persist(self, run: Run, outcome: Outcome) -> None:
@@ -203,9 +203,10 @@ class ExecutionTaskRunner:
         except InvalidExecutionStateError:
             if run.execution.state is ExecutionState.PAUSED:
                 await run.resumed()  # the handler left its pause point by itself; its end counts once it may go on
-            elif not ending.unwritten:
+            elif len(facts_among(ending.unwritten)) == len(ending.unwritten):
                 raise
-            ending.unwritten = []  # it is being cancelled, which takes no progress any more
+            # It is being cancelled, which takes no progress any more; facts it takes until its end.
+            ending.unwritten = list(facts_among(ending.unwritten))
             return False
         except DatabaseError as error:
             log.warning("run.not_recorded", execution_id=str(run.execution.id), error=str(error))
@@ -228,7 +229,7 @@ class _Ending(Struct):
     """What is to be recorded of a run's end."""
 
     finish: Finish
-    unwritten: list[ReportProgress] = []
+    unwritten: list[Said] = []
     is_simple: bool = False
 
     def simplify(self, refusal: DatabaseError) -> None:

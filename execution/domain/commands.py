@@ -91,6 +91,14 @@ class Claim(Struct, frozen=True, kw_only=True, gc=False):
     idempotent: bool
 
 
+class Record(Struct, frozen=True, kw_only=True, gc=False):
+    """Record a fact that changes no state, as `checked_fact` has made it. Each command is a fact of its own."""
+
+    name: ClassVar[str] = "record"
+    fact: str
+    data: JsonObject
+
+
 class Finish(Struct, frozen=True, kw_only=True, gc=False):
     """Record how a run ended. `chance` in 0..1 places a retry's delay within its jitter.
 
@@ -150,6 +158,7 @@ Command = (
     | Retry
     | ReportProgress
     | Claim
+    | Record
     | Finish
     | ReachPausePoint
     | Release

@@ -16,6 +16,7 @@ from execution.domain.commands import (
     Finish,
     Pause,
     ReachPausePoint,
+    Record,
     Release,
     ReportProgress,
     Rescue,
@@ -188,6 +189,12 @@ def _report_progress(draft: _Draft, command: ReportProgress) -> None:
         draft.record(EventType.PROGRESS, {"percentage": reached, "message": message, "context": context})
 
 
+def _record(draft: _Draft, command: Record) -> None:
+    if draft.state in TERMINAL_STATES:
+        raise _Refused("its log is closed with its end")
+    draft.record(EventType.RECORDED, {"name": command.fact, "data": command.data})
+
+
 def _finish(draft: _Draft, command: Finish) -> None:
     waits_at_pause_point = draft.state is S.PAUSED and draft.execution.is_held
     if draft.state not in HELD_STATES and not (waits_at_pause_point and isinstance(command.outcome, Interrupted)):
@@ -279,10 +286,7 @@ def _expire(draft: _Draft, command: Expire) -> None:
             error = {"type": "schedule_to_start_timeout", "message": "no worker took it in time"}
             draft.end(S.FAILED, "schedule_to_start_timeout", None, error)
         case S.RUNNING:
-            error = {
-                "type": "start_to_close_timeout",
-                "message": "the attempt ran past its time limit and did not stop",
-            }
+            error = {"type": "start_to_close_timeout", "message": "the attempt ran past its limit and did not stop"}
             draft.end(S.FAILED, "start_to_close_timeout", None, error, **fence)
         case S.CANCELLING:
             error = {"type": "abandoned", "message": "the handler did not stop before the cancellation deadline"}
@@ -349,6 +353,7 @@ _RULES: dict[type, Callable[[_Draft, Any], None]] = {
     Retry: _retry,
     Claim: _claim,
     ReportProgress: _report_progress,
+    Record: _record,
     Finish: _finish,
     ReachPausePoint: _reach_pause_point,
     Release: _release,

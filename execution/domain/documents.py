@@ -48,6 +48,11 @@ def to_document(value: Any, what: str, limit: int = DEFAULT_LIMIT) -> JsonObject
     return restored
 
 
+def document_size(document: JsonObject) -> int:
+    """Bytes of a stored document as JSON."""
+    return len(orjson.dumps(document))
+
+
 def problems_of(error: ValidationError, whole: str) -> str:
     """What a model refuses, field by field; `whole` names the document where no single field is to blame."""
     return "; ".join(

@@ -6,6 +6,7 @@
 | `agent.execution.progress` | `percentage`, `message`, `context` (the whole context, not the difference) |
 | `agent.execution.completed` | `state`, `result`, `error`, `started_at`, `completed_at`, `duration_seconds` |
 | `agent.execution.pause_requested` | `requested` (false: withdrawn), `reason` |
+| `agent.execution.recorded` | `name` (dotted: `step.started`), `data`: a fact that changes nothing of the execution |
 
 The further facts of a change of state are what it set: of the first event the whole `submission`; later `run_at`,
 `deadline`, `attempt`, `rescues`, `lease_epoch`, `worker_id`, `idempotent`, `error` where they apply.
@@ -32,6 +33,7 @@ class EventType(StrEnum):
     PROGRESS = "agent.execution.progress"
     COMPLETED = "agent.execution.completed"
     PAUSE_REQUESTED = "agent.execution.pause_requested"
+    RECORDED = "agent.execution.recorded"
 
     # Like the text it is; an enum's own hash is a Python function, and is that of the member's name.
     __hash__ = str.__hash__

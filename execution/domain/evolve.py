@@ -121,6 +121,10 @@ def _pause_requested(copy: Execution, event: Event) -> None:
     force_setattr(copy, "pause_requested", event.data["requested"])
 
 
+def _recorded(copy: Execution, event: Event) -> None:
+    """A fact is of the execution, not in it: nothing but its version changes."""
+
+
 def _time(value: datetime | str | None) -> datetime | None:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
@@ -134,4 +138,5 @@ _APPLY: dict[EventType, Callable[[Execution, Event], None]] = {
     EventType.PROGRESS: _progressed,
     EventType.COMPLETED: _completed,
     EventType.PAUSE_REQUESTED: _pause_requested,
+    EventType.RECORDED: _recorded,
 }

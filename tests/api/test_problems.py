@@ -24,6 +24,7 @@ from execution.errors import (
     LeaseLost,
     ModelOrchestrationError,
     SettingsError,
+    TooManyFactsError,
     WaitTimeoutError,
 )
 from execution.steps.errors import BrokenEvidenceError, InvalidPlanError, StoredOutputError
@@ -35,7 +36,7 @@ NEVER_OVER_HTTP = {
     # Branches of the tree, of which only the leaves are raised.
     *(InvalidRequestError, ConflictError, UnauthenticatedError),
     # Of workers and handlers: they end an execution, not a request.
-    *(AgentNotFoundError, LeaseLost, ModelOrchestrationError),
+    *(AgentNotFoundError, LeaseLost, ModelOrchestrationError, TooManyFactsError),
     # The request's model refuses the percentage earlier, and a report that goes backwards is not refused.
     InvalidProgressError,
     # Of the command line, of the start, and of a wait that is answered with how far the execution has come.

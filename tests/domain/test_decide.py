@@ -12,6 +12,7 @@ from execution.domain.commands import (
     Finish,
     Pause,
     ReachPausePoint,
+    Record,
     Release,
     ReportProgress,
     Rescue,
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Command] = {
     "resume": Resume(),
     "retry": Retry(),
     "progress": ReportProgress(percentage=50),
+    "record": Record(fact="step.started", data={}),
     "succeed": Finish(outcome=Succeeded(result={"a": 1})),
     "partly": Finish(outcome=PartiallySucceeded(result={"a": 1}, error=BOOM)),
     "fail": Finish(outcome=Failed(error=BOOM)),
@@ -61,6 +63,7 @@ pause              x          PAUSED     ~               =               =      
 resume             x          x          x               ~               PENDING    RUNNING    x               x         x       x       x
 retry              x          x          x               x               x          x          x               x         x       PENDING PENDING
 progress           x          x          ~               ~               x          x          x               x         x       x       x
+record             ~          ~          ~               ~               ~          ~          ~               x         x       x       x
 succeed            x          x          COMPLETED       COMPLETED       x          x          COMPLETED       x         x       x       x
 partly             x          x          PARTIAL_SUCCESS PARTIAL_SUCCESS x          x          PARTIAL_SUCCESS x         x       x       x
 fail               x          x          FAILED          FAILED          x          x          FAILED          x         x       x       x

@@ -17,6 +17,7 @@ from execution.domain.commands import (
     Finish,
     Pause,
     ReachPausePoint,
+    Record,
     Release,
     ReportProgress,
     Rescue,
@@ -68,11 +69,13 @@ from_doors: st.SearchStrategy[Command] = st.one_of(
     st.builds(Retry, reason=reasons),
     st.builds(ReportProgress, percentage=st.floats(0, 100), message=reasons, context=st.none() | documents),
     st.builds(Finish, outcome=outcomes, chance=st.floats(0, 1), by_holder=st.just(False)),
+    st.builds(Record, fact=st.just("a.b"), data=documents),
     st.builds(ChangeState, target=st.sampled_from(S), reason=reasons, grace=seconds, result=st.none() | documents),
 )
 from_workers: st.SearchStrategy[Command] = st.one_of(
     st.builds(ReportProgress, percentage=st.floats(0, 100), message=reasons, context=st.none() | documents),
     st.builds(Finish, outcome=outcomes, chance=st.floats(0, 1)),
+    st.builds(Record, fact=st.just("a.b"), data=documents),
     st.just(ReachPausePoint()),
     st.builds(Release, reason=reasons),
 )

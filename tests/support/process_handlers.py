@@ -28,6 +28,12 @@ def identify(context: TaskContext, parameters: JsonObject) -> JsonObject:
     }
 
 
+def record(context: TaskContext, parameters: JsonObject) -> None:
+    """Says two facts."""
+    context.record("process.began", parameters)
+    context.record("process.ends")
+
+
 def partly(context: TaskContext, parameters: JsonObject) -> PartialSuccess:
     return PartialSuccess({"half": 1}, missing="the other half")
 

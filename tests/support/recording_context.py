@@ -25,6 +25,7 @@ class RecordingContext:
     trace_context: str | None = None
     percentages: list[float] = field(default_factory=list)
     messages: list[str | None] = field(default_factory=list)
+    facts: list[tuple[str, JsonObject]] = field(default_factory=list)
     pause_points: int = 0
     stop_checks: int = 0
 
@@ -42,6 +43,13 @@ class RecordingContext:
         """Record a report."""
         self.percentages.append(percentage)
         self.messages.append(message)
+
+    def record(self, name: str, data: JsonObject | None = None) -> None:
+        """Keep a fact."""
+        self.facts.append((name, data or {}))
+
+    async def recorded(self) -> None:
+        """Nothing waits."""
 
     def raise_if_cancelled(self) -> None:
         """Raise `StopRequested` once `cancelled`."""

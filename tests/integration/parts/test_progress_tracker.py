@@ -7,7 +7,7 @@ from math import nan
 
 import pytest
 
-from execution.domain.commands import Cancel
+from execution.domain.commands import Cancel, ReportProgress
 from execution.domain.state import ExecutionState
 from execution.errors import (
     DocumentTooLargeError,
@@ -147,6 +147,7 @@ class TestOfARun:
         reporter.report(10, "ten", {"a": 1})
         reporter.report(5, None, {"b": 2})
         (left,) = await reporter.close()
+        assert isinstance(left, ReportProgress)
         assert (left.percentage, left.message, left.context) == (10, "ten", {"a": 1, "b": 2})
 
     async def test_what_is_wrong_is_raised_where_it_is_reported(
@@ -186,4 +187,4 @@ class TestOfARun:
             await asyncio.sleep(0)
         left = await reporter.close()
         written = await percentages(repository, lease)
-        assert written + [one.percentage for one in left] == [10, 20, 30]
+        assert written + [one.percentage for one in left if isinstance(one, ReportProgress)] == [10, 20, 30]
