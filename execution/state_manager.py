@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from execution.domain.commands import ChangeState, Command, Create
+from execution.domain.commands import ChangeState, Command, Create, Record
 from execution.domain.decide import allowed_commands
 from execution.domain.execution import Execution
 from execution.domain.machine import begin, carry_out
@@ -147,10 +147,12 @@ class ExecutionStateManager:
         actor: str | None = None,
         tenant_id: str | None = None,
         command_id: UUID | None = None,
+        facts: Sequence[Record] = (),
         answer: AnswerTo | None = None,
     ) -> Execution:
         """Carry out a command: read, decide, append. Returns the execution after it (unchanged if it was so already).
 
+        `facts` are recorded before it, in the same append: all of it is written, or nothing.
         Without `expected_version` a change that gets in first makes the command be decided anew on what is there now.
         A repetition by `command_id` is answered with the first outcome, whatever version is expected.
 
@@ -162,7 +164,13 @@ class ExecutionStateManager:
         """
         before = await self.get(execution_id, tenant_id)
         return await self.apply_to(
-            before, command, expected_version=expected_version, actor=actor, command_id=command_id, answer=answer
+            before,
+            command,
+            expected_version=expected_version,
+            actor=actor,
+            command_id=command_id,
+            facts=facts,
+            answer=answer,
         )
 
     async def apply_to(
@@ -173,6 +181,7 @@ class ExecutionStateManager:
         expected_version: int | None = None,
         actor: str | None = None,
         command_id: UUID | None = None,
+        facts: Sequence[Record] = (),
         answer: AnswerTo | None = None,
     ) -> Execution:
         """Carry out a command on an execution that the caller has just read; otherwise as `apply`."""
@@ -184,7 +193,7 @@ class ExecutionStateManager:
                 return first
             if expected_version is not None and before.version != expected_version:
                 raise VersionConflict(execution_id, expected_version)
-            after, events = carry_out(before, [command], self._clock.now(), actor)
+            after, events = carry_out(before, [*facts, command], self._clock.now(), actor)
             if not events:
                 return before
             try:

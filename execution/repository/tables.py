@@ -222,6 +222,31 @@ idempotency_keys = Table(
 )
 Index("idempotency_keys_created_at", idempotency_keys.c.created_at)
 
+execution_scopes = Table(
+    "execution_scopes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("incident_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("risk", Text, nullable=False),
+    Column("allowed_uses", Integer, nullable=False),
+    Column("uses", Integer, nullable=False, server_default=text("0")),
+    Column("granted_by", Text, nullable=False),
+    Column("created_at", _TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("expires_at", _TIME, nullable=False),
+    CheckConstraint("risk IN ('low', 'high')", name="risk_known"),
+    CheckConstraint("allowed_uses >= 1 AND uses >= 0 AND uses <= allowed_uses", name="uses_are_allowed"),
+    CheckConstraint("expires_at > created_at", name="expires_after_it_was_granted"),
+)
+Index(
+    "execution_scopes_found",
+    execution_scopes.c.tenant_id,
+    execution_scopes.c.incident_id,
+    execution_scopes.c.action,
+    execution_scopes.c.expires_at,
+)
+
 relay_cursors = Table(
     "relay_cursors",
     metadata,
