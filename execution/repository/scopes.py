@@ -99,8 +99,8 @@ class ScopeStore:
     ) -> Scope | None:
         """Use the scope once, if it holds for exactly this and can still be used; None: it does not, or cannot.
 
-        One statement: of any number at once, no more pass than uses are left, because each that waited for the row looks
-        at it again.
+        One statement: of any number at once, no more pass than uses are left, because each that has waited for the row
+        looks at it again.
         """
         usable = _usable(tenant_id, incident_id, action, risks)
         statement = (

@@ -1,6 +1,24 @@
 """Jobs made of steps, and the evidence they leave: a machine that executes a plan and records what happened."""
 
 from execution.steps.bundle import Bounds, evidence_bundle, stored_output
+from execution.steps.coordinated import CoordinatedJobExecutor, create_coordinated_executor
+from execution.steps.coordination_errors import (
+    JobIdReusedError,
+    JobInProgressError,
+    JobNotRecordedError,
+    NoServiceError,
+    ScopeExpiredError,
+    ScopeNotFoundError,
+    ScopeOfOtherActionError,
+    ScopeOfOtherIncidentError,
+    ScopeOfOtherTenantError,
+    ScopeRefusedError,
+    ScopeRequiredError,
+    ScopeRiskTooLowError,
+    ScopeUsedUpError,
+)
+from execution.steps.coordinator import ExecutionCoordinator
+from execution.steps.current_service import using_service
 from execution.steps.default_handlers import FailingHandler, NoOpHandler, create_default_executor
 from execution.steps.errors import BrokenEvidenceError, InvalidPlanError, StoredOutputError
 from execution.steps.evidence import execution_result_to_evidence
@@ -21,6 +39,8 @@ from execution.steps.model import (
     StoredOutput,
 )
 from execution.steps.output_store import OutputFolder, OutputStore
+from execution.steps.risk import RiskClass, RiskTable
+from execution.steps.scope_gate import ScopedAction
 from execution.steps.verify import VerifiedBundle, verify_bundle
 
 __all__ = [
@@ -28,18 +48,36 @@ __all__ = [
     "AsyncStepHandler",
     "Bounds",
     "BrokenEvidenceError",
+    "CoordinatedJobExecutor",
     "ExecutionContext",
+    "ExecutionCoordinator",
     "ExecutionResult",
     "FailingHandler",
     "HandlerIdentity",
     "HealthObserver",
     "InvalidPlanError",
     "JobExecutor",
+    "JobIdReusedError",
+    "JobInProgressError",
+    "JobNotRecordedError",
     "JobStatus",
     "JobStep",
     "NoOpHandler",
+    "NoServiceError",
     "OutputFolder",
     "OutputStore",
+    "RiskClass",
+    "RiskTable",
+    "ScopeExpiredError",
+    "ScopeNotFoundError",
+    "ScopeOfOtherActionError",
+    "ScopeOfOtherIncidentError",
+    "ScopeOfOtherTenantError",
+    "ScopeRefusedError",
+    "ScopeRequiredError",
+    "ScopeRiskTooLowError",
+    "ScopeUsedUpError",
+    "ScopedAction",
     "StepHandler",
     "StepOutput",
     "StepResult",
@@ -47,11 +85,13 @@ __all__ = [
     "StoredOutput",
     "StoredOutputError",
     "VerifiedBundle",
+    "create_coordinated_executor",
     "create_default_executor",
     "evidence_bundle",
     "execution_result_to_evidence",
     "interrupted_result",
     "stored_output",
     "thaw",
+    "using_service",
     "verify_bundle",
 ]
