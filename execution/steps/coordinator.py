@@ -41,7 +41,7 @@ from execution.steps.coordination_errors import (
     JobNotRecordedError,
     ScopeRefusedError,
 )
-from execution.steps.job import Job, checked_name
+from execution.steps.job import Job, checked_name, is_same_job
 from execution.steps.job_log import JobOutcome
 from execution.steps.model import ExecutionResult, JobStatus
 from execution.steps.recorded_evidence import evidence_facts
@@ -143,7 +143,9 @@ class ExecutionCoordinator:
             return False
         begin = ChangeState(target=ExecutionState.RUNNING, reason="coordinated")
         try:
-            await self._carry_out(execution, begin, [job_log.created(job)], expected_version=execution.version)
+            await self._carry_out(
+                job.job_id, job.tenant_id, begin, [job_log.created(job)], expected_version=execution.version
+            )
         except (VersionConflict, InvalidExecutionStateError):
             return False
         return True
@@ -213,9 +215,7 @@ class ExecutionCoordinator:
         return self._service.for_tenant(own, actor=ACTOR)
 
     async def _record(self, job_id: UUID, tenant_id: str, name: str, data: JsonObject) -> None:
-        execution = await self._view(tenant_id).get_execution(job_id)
-        fact = checked_fact(name, data, self._service.settings.inline_limit_bytes)
-        await self._carry_out(execution, fact, ())
+        await self._carry_out(job_id, tenant_id, checked_fact(name, data, self._service.settings.inline_limit_bytes))
 
     async def _new_or_existing(self, job: Job) -> Execution:
         parameters = job.parameters(self._service.settings.inline_limit_bytes)
@@ -236,7 +236,7 @@ class ExecutionCoordinator:
                 existing = None
             if existing is None:
                 raise
-            if existing.kind != KIND or existing.parameters != parameters:
+            if existing.kind != KIND or not is_same_job(existing.parameters, parameters):
                 raise JobIdReusedError(job.job_id) from None
             return existing
 
@@ -244,31 +244,36 @@ class ExecutionCoordinator:
         self, job_id: UUID, tenant_id: str, outcome: Outcome, facts: Sequence[Record], result: ExecutionResult | None
     ) -> None:
         try:
-            execution = await self._view(tenant_id).get_execution(job_id)
-            await self._carry_out(execution, Finish(outcome=outcome, by_holder=False), facts)
+            await self._carry_out(job_id, tenant_id, Finish(outcome=outcome, by_holder=False), facts)
         except (ConflictError, ExecutionNotFoundError, DatabaseError) as error:
             raise JobNotRecordedError(job_id, str(error), result) from error
 
     async def _carry_out(
-        self, execution: Execution, command: Command, facts: Sequence[Record], *, expected_version: int | None = None
+        self,
+        job_id: UUID,
+        tenant_id: str,
+        command: Command,
+        facts: Sequence[Record] = (),
+        *,
+        expected_version: int | None = None,
     ) -> None:
         """Write it once, however often it has to be tried: the command's id tells whether a try has come through."""
         command_id, give_up_at = new_id(), time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 await self._service.state_manager.apply(
-                    execution.id,
+                    job_id,
                     command,
                     expected_version=expected_version,
                     actor=ACTOR,
-                    tenant_id=execution.tenant_id,
+                    tenant_id=tenant_id,
                     command_id=command_id,
                     facts=facts,
                 )
             except ExecutionServiceError as error:
                 if not isinstance(error, DatabaseError) or not error.retriable or time.monotonic() > give_up_at:
                     raise
-                log.warning("job.not_yet_recorded", execution_id=str(execution.id), error=str(error))
+                log.warning("job.not_yet_recorded", execution_id=str(job_id), error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return

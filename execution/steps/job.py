@@ -61,7 +61,7 @@ class Job:
         )
 
     def parameters(self, limit: int) -> JsonObject:
-        """The job as the parameters of its execution: the same for each delivery of it.
+        """The job as the parameters of its execution.
 
         Raises:
             InvalidDocumentError: a step's parameters hold what PostgreSQL cannot keep (NUL).
@@ -79,6 +79,11 @@ class Job:
             document["incident_id"] = self.wanted.incident_id
             document["scope_id"] = str(scope_id) if scope_id else None
         return to_document(document, f"the plan of job {self.job_id}", limit)
+
+
+def is_same_job(one: JsonObject, other: JsonObject) -> bool:
+    """Are these the parameters of two deliveries of one job? What it does counts, not who delivers it how."""
+    return all(one.get(name) == other.get(name) for name in ("contract_id", "steps"))
 
 
 def checked_id(value: Any, what: str) -> UUID:
