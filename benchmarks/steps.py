@@ -1,4 +1,4 @@
-"""What the step machine costs: microseconds per no-op step beside a bare loop that calls the same handler.
+"""What the step machine costs: processor time per no-op step, beside a bare loop that calls the same handler.
 
 `python -m benchmarks.steps` measures this alone; `python -m benchmarks` does with everything else.
 """
@@ -46,7 +46,7 @@ class _Constant:
 
 
 def measure_steps(steps: int = STEPS, rounds: int = ROUNDS) -> dict[str, float]:
-    """Microseconds per step, the median of rounds in which all are measured in turn."""
+    """Microseconds of processor time per step, the median of rounds in which all are measured in turn."""
     handler, plan = NoOpHandler(), [JobStep(index, "noop", "target", {"index": index}) for index in range(steps)]
     executor = JobExecutor({"noop": handler})
 
@@ -75,13 +75,13 @@ def measure_steps(steps: int = STEPS, rounds: int = ROUNDS) -> dict[str, float]:
 
 
 def _in_turn(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each; in turn, so that a drift of the machine meets all of them."""
+    """Median seconds of the processor for each: nothing here waits, and other programs may. In turn, against drift."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            began = time.perf_counter()
+            began = time.process_time()
             run()
-            taken[name].append(time.perf_counter() - began)
+            taken[name].append(time.process_time() - began)
     return {name: median(all_of_it) for name, all_of_it in taken.items()}
 
 

@@ -15,12 +15,12 @@ An import contract keeps repository, service and bus out of reach (pyproject.tom
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
+from execution.clock import DatabaseClock
 from execution.domain.execution import JsonObject
 from execution.domain.outcome import MAX_MESSAGE_LENGTH, describe
 from execution.domain.text import storable
@@ -143,8 +143,9 @@ class _Run:
     ) -> None:
         self._handlers, self._observer = handlers, observer
         self._job_id, self._contract_id, self._executed_by = job_id, contract_id, executed_by
-        self._began = time.monotonic()
-        self._started_at = datetime.now(UTC)
+        # By no database's answer: the machine has none. A clock of its own for each job does not jump within it.
+        self._now = DatabaseClock().now
+        self._started_at = self._now()
         self._results: list[StepResult] = []
         self.interrupt: BaseException | None = None
         self._health_before = self._health = self._observe()
@@ -229,10 +230,6 @@ class _Run:
         except BaseException as raised:  # noqa: BLE001 - an observer may raise anything, and the job goes on without it
             self.interrupt = _interrupt(raised)
             return freeze_object({"observation_error": _text_of(raised)}, "the observed health")
-
-    def _now(self) -> datetime:
-        """The time by the wall clock at the job's start; from then on it never runs backwards."""
-        return self._started_at + timedelta(seconds=time.monotonic() - self._began)
 
 
 def _invoke(handler: StepHandler, step: JobStep, context: ExecutionContext) -> object:
