@@ -41,6 +41,9 @@ FIRST_BACK_OFF, LONGEST_BACK_OFF = 0.1, 5.0
 """Seconds until the bus is tried again; they double."""
 DRAIN_SECONDS = 5.0
 """What a relay that is told to stop takes at most to publish what is there."""
+BATCHES_BEHIND = 2
+"""How far the cursor may be behind: with the one that is being published, what a death repeats. With fewer, publishing
+would wait for each write of the cursor."""
 LONGEST_PAUSE = 0.02
 """Between two reads of what trickles in: up to as long as the last one took, so that it gathers meanwhile."""
 
@@ -144,14 +147,18 @@ class DurableRelay:
             return None
         if hold.position.xmax > head.xmax:
             self._fails(f"the cursor {self.name!r} is at a position that this log has not come to: another database's")
-            await CursorKeeper(self._cursors, hold, self._lease_seconds).release()
+            await self._keeper(hold).release()
             return None
         return hold
+
+    def _keeper(self, hold: Hold) -> CursorKeeper:
+        most_behind = BATCHES_BEHIND * self._batch_limit
+        return CursorKeeper(self._cursors, hold, lease_seconds=self._lease_seconds, most_behind=most_behind)
 
     async def _publish_from(self, hold: Hold) -> None:
         """Publish until the lease is lost or it is time to stop."""
         log.info("relay.began", cursor=hold.name, epoch=hold.epoch, position=str(hold.position))
-        keeper = CursorKeeper(self._cursors, hold, self._lease_seconds)
+        keeper = self._keeper(hold)
         keeping = asyncio.create_task(keeper.run(), name="relay cursor")
         following = asyncio.create_task(self._follow(keeper), name="relay follow")
         self.state.is_active = True
@@ -175,9 +182,10 @@ class DurableRelay:
                 batch = await reading
                 if not batch.is_last:
                     reading = self._begin_to_read(batch.position)
+                await keeper.room()
                 if not await self._publish(batch):
                     return
-                keeper.move(batch.position, soon=bool(batch.events))
+                keeper.move(batch.position, len(batch.events))
                 if batch.is_last:
                     if is_last_look:
                         return

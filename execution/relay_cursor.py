@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
 PAUSE_SECONDS = 0.02
-"""At least so long between two moves: what is published meanwhile is covered by the next one."""
+"""Between two moves, unless the publishing waits for one: what is published meanwhile is covered by the next one."""
 RELEASE_SECONDS = 5.0
 
 
@@ -29,21 +29,36 @@ class CursorLostError(Exception):
 class CursorKeeper:
     """Moves one cursor for as long as it is held. It writes beside the publishing, so that neither waits for the other;
     the cursor is never ahead of what was published, and what lies between the two is what a crash repeats.
+
+    Args:
+        most_behind: so many events may lie between the two; beyond that, `room` makes the publishing wait.
     """
 
-    def __init__(self, cursors: RelayCursorStore, hold: Hold, lease_seconds: float) -> None:
+    def __init__(self, cursors: RelayCursorStore, hold: Hold, *, lease_seconds: float, most_behind: int) -> None:
         self._cursors = cursors
         self._hold = hold
         self._lease_seconds = lease_seconds
+        self._most_behind = most_behind
         self._moved = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._wrote = asyncio.Event()
+        self._behind = 0
         self.position = hold.position
         """Up to here everything has been published."""
 
-    def move(self, position: LogPosition, *, soon: bool) -> None:
-        """Everything up to there has been published; if not `soon`, it is kept when the lease is extended."""
+    def move(self, position: LogPosition, events: int) -> None:
+        """So many more events have been published, up to there; without any, the lease's next extension keeps it."""
         self.position = position
-        if soon:
+        self._behind += events
+        if events:
             self._moved.set()
+
+    async def room(self) -> None:
+        """Return once the cursor is not too far behind; it is then written without a pause."""
+        while self._behind > self._most_behind:
+            self._wrote.clear()
+            self._wanted.set()
+            await self._wrote.wait()
 
     async def run(self) -> None:
         """Move the cursor until cancelled.
@@ -54,6 +69,7 @@ class CursorKeeper:
         while True:
             await is_set_within(self._moved, self._lease_seconds / 3)
             self._moved.clear()
+            covered = self._behind
             try:
                 is_ours = await self._cursors.advance(self._hold, self.position, self._lease_seconds)
             except DatabaseError as error:
@@ -63,7 +79,10 @@ class CursorKeeper:
                 continue
             if not is_ours:
                 raise CursorLostError(self._hold.name, self._hold.epoch)
-            await asyncio.sleep(PAUSE_SECONDS)
+            self._behind -= covered
+            self._wrote.set()
+            await is_set_within(self._wanted, PAUSE_SECONDS)
+            self._wanted.clear()
 
     async def release(self) -> None:
         """Keep the position and give the lease back; whoever waits for it need not wait until it runs out."""

@@ -79,16 +79,17 @@ async def test_killed_and_paused_it_loses_nothing(
 ) -> None:
     topic, servers = new_topic(), own_broker.servers
     writers = DelayedWriters(database_url, chance, events=trial.events, delay=trial.delay)
+    settings = {"kafka_timeout_seconds": 3, "relay_batch_limit": 50}
     naive = NaiveReader(database_url)
     writing = asyncio.create_task(writers.run(), name="writers")
     naively = asyncio.create_task(naive.run(), name="naive reader")
     disturbing = asyncio.create_task(disturb(own_broker, trial, writers), name="disturb")
     for number in range(1, trial.kills + 1):
-        async with relay_process(database_url, servers, topic, kafka_timeout_seconds=3) as relay:
+        async with relay_process(database_url, servers, topic, **settings) as relay:
             await relay.ready()
             await has_written(writers, trial.events * number // (trial.kills + 1))
             await relay.kill()
-    async with relay_process(database_url, servers, topic, kafka_timeout_seconds=3):
+    async with relay_process(database_url, servers, topic, **settings):
         await asyncio.gather(writing, disturbing)
         found = await all_published(servers, topic, sql, within=LATER)
     naively.cancel()

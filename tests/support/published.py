@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from events.codec import EventCodec
 from events.envelope import Envelope
 from tests.support.delayed_writers import log_of
-from tests.support.kafka import read_topic
+from tests.support.kafka import administrator, read_topic
 from tests.support.stored import AnyConnection
 from tests.support.waiting import eventually
 
 Key = tuple[str, int]
+SOON = 20.0
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,18 @@ class Published:
 
 
 async def published(servers: str, topic: str) -> Published:
-    """What is on the topic now."""
-    records = await read_topic(servers, topic)
+    """What is on the topic now; nothing while there is none."""
+    records = await read_topic(servers, topic) if await has_topic(servers, topic) else []
     codec = EventCodec()
     for record in records:
         assert record.key == codec.decode(record.value, record.headers).subject.encode()
     return Published([codec.decode(record.value, record.headers) for record in records])
+
+
+async def has_topic(servers: str, topic: str) -> bool:
+    """Has somebody created it?"""
+    async with administrator(servers) as admin, asyncio.timeout(SOON):
+        return topic in await admin.list_topics()
 
 
 async def all_published(servers: str, topic: str, sql: AnyConnection, *, within: float) -> Published:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from events.bus import EventBusError
 from events.envelope import Envelope
 from execution.domain.commands import Cancel
@@ -103,6 +105,23 @@ async def test_what_a_dead_relay_had_not_kept_is_repeated(
     async with running(relay_of(database, bus)):
         await has_taken(bus, 4)
     assert bus.versions(execution.id) == [1, 2, 1, 2]
+
+
+async def test_what_a_death_can_repeat_is_bounded(
+    database: Database, repository: ExecutionRepository, sql: AnyConnection
+) -> None:
+    bus = KeepingBus()
+    bus.takes.clear()
+    for _ in range(30):
+        await submit(repository)
+    async with running(relay_of(database, bus, batch_limit=10)):
+        async with sql.transaction():
+            await sql.execute("LOCK relay_cursors IN SHARE MODE")  # it holds the lease, and cannot move the cursor
+            bus.takes.set()
+            await has_taken(bus, 20)
+            with pytest.raises(AssertionError, match="more than three batches"):
+                await eventually(lambda: len(bus.taken) > 36, within=0.5, what="more than three batches")
+        await has_taken(bus, 60)
 
 
 async def test_it_waits_for_the_bus_and_goes_on_where_it_was(
