@@ -11,10 +11,10 @@ from typing import Any
 from benchmarks.loads import ECHO, handlers, in_flight, payload, submitted_and_drained
 from benchmarks.metering import Meter
 from benchmarks.usage import Usage
+from execution.bench.command_process import command_process
 from execution.bench.databases import fresh_database
 from execution.bench.floor import connected
 from execution.bench.service_runs import service_with_worker
-from execution.bench.worker_process import worker_process
 from execution.domain.execution import JsonObject
 from execution.embedded import EmbeddedPostgres
 from execution.settings import Settings
@@ -89,7 +89,7 @@ async def _with_workers(server: EmbeddedPostgres, workers: int, extent: Extent) 
         url = await stack.enter_async_context(fresh_database(server.url))
         roles = {"process of submitters": os.getpid()}
         for number in range(1, workers + 1):
-            worker = worker_process(url, worker_concurrency=WORKER_CONCURRENCY)
+            worker = command_process("worker", url, worker_concurrency=WORKER_CONCURRENCY)
             roles[f"process of worker {number}"] = await stack.enter_async_context(worker)
         meter = await stack.enter_async_context(_meter(server, url, roles))
         settings = Settings.load(database_url=url, log_level="WARNING")

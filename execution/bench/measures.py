@@ -21,11 +21,11 @@ PROGRESS_REPORTS = 3
 
 
 @asynccontextmanager
-async def own_server() -> AsyncIterator[EmbeddedPostgres]:
+async def own_server(**overrides: str) -> AsyncIterator[EmbeddedPostgres]:
     """A server for the measurement alone: the embedded one as it is configured for everybody, in a new folder."""
     with tempfile.TemporaryDirectory(prefix="execution-bench-") as folder:
         # Besides, it tells how much of the time goes into writing and syncing the log.
-        async with EmbeddedPostgres(Path(folder), overrides={"track_wal_io_timing": "on"}) as server:
+        async with EmbeddedPostgres(Path(folder), overrides={"track_wal_io_timing": "on"} | overrides) as server:
             yield server
 
 

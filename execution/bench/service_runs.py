@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from execution.bench.worker_process import worker_process
+from execution.bench.command_process import command_process
 from execution.domain.execution import Execution
 from execution.handlers import HandlerRegistry
 from execution.service import ExecutionService
@@ -65,7 +65,8 @@ async def idle_latencies(url: str, samples: int) -> list[float]:
 
 async def latencies_across_processes(url: str, samples: int) -> list[float]:
     """The same, with the worker in a process of its own."""
-    async with worker_process(url), open_service(Settings.load(database_url=url, log_level="WARNING")) as service:
+    settings = Settings.load(database_url=url, log_level="WARNING")
+    async with command_process("worker", url), open_service(settings) as service:
         return await _latencies(service, samples)
 
 

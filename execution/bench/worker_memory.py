@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from execution.bench.worker_process import worker_process
+from execution.bench.command_process import command_process
 from execution.service import ExecutionService
 from execution.settings import Settings
 from execution.wiring import open_service
@@ -28,7 +28,7 @@ async def worker_rss_mib(url: str, queued: int) -> float:
             async with asyncio.TaskGroup() as group:
                 for _ in range(SUBMIT_AT_ONCE):
                     group.create_task(service.create_execution("noop", {"seconds": 3600}))
-        async with worker_process(url, worker_concurrency=RUNNING) as pid:
+        async with command_process("worker", url, worker_concurrency=RUNNING) as pid:
             await _wait_until_full(service)
             return await _most_resident(psutil.Process(pid)) / MIB
 
