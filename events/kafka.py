@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby, zip_longest
 from typing import Any
 
@@ -165,8 +166,11 @@ def _batches(producer: Any, partition: int, records: Sequence[Record]) -> Iterat
     yield partition, batch
 
 
+@lru_cache(maxsize=16_384)
 def _hash(subject: str) -> int:
-    """As Kafka's own clients choose a partition by the record's key."""
+    """As Kafka's own clients choose a partition by the record's key. Kept, because it is Python and an execution's
+    events come in several batches.
+    """
     return int(murmur2(subject.encode())) & 0x7FFFFFFF
 
 

@@ -44,8 +44,9 @@ DRAIN_SECONDS = 5.0
 BATCHES_BEHIND = 2
 """How far the cursor may be behind: with the one that is being published, what a death repeats. With fewer, publishing
 would wait for each write of the cursor."""
-LONGEST_PAUSE = 0.02
-"""Between two reads of what trickles in: up to as long as the last one took, so that it gathers meanwhile."""
+PAUSE, LONGEST_PAUSE = 0.25, 0.02
+"""After what trickles in: this part of the time that reading and publishing it took, and not more seconds than that, so
+that some more gathers meanwhile."""
 
 
 @dataclass
@@ -229,7 +230,7 @@ class DurableRelay:
 
     async def _rest(self, batch: LogBatch, took: float) -> None:
         if batch.events:
-            await asyncio.sleep(min(took, LONGEST_PAUSE))
+            await asyncio.sleep(min(PAUSE * took, LONGEST_PAUSE))
         else:
             await is_set_within(self._woken, self._poll_interval)
             self._woken.clear()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from events.bus import EventBus
@@ -24,7 +25,7 @@ _OWN_FIELDS = {
     EventType(event_type): tuple(name for name in model.model_fields if name not in Fact.model_fields)
     for event_type, model in FACTS.items()
 }
-_TIMES = ("started_at", "completed_at")
+_TIMES = frozenset({"started_at", "completed_at"})
 
 
 class ExecutionEventEmitter:
@@ -100,32 +101,35 @@ def payload_of(logged: LoggedEvent) -> dict[str, Any]:
         "task_id": logged.task_id,
         "version": event.version,
         "occurred_at": _written(event.occurred_at),
-        **{name: data.get(name) for name in _OWN_FIELDS[event.type]},
     }
-    for name in _TIMES:
-        if payload.get(name) is not None:
-            payload[name] = _written(payload[name])
+    for name in _OWN_FIELDS[event.type]:
+        value = data.get(name)
+        payload[name] = _written(value) if name in _TIMES and value is not None else value
     return payload
 
 
 def envelope_of(logged: LoggedEvent, source: str) -> Envelope:
     """An entry of the log as it leaves the service."""
     event = logged.event
+    payload = payload_of(logged)
     return Envelope(
         type=event.type,
         source=source,
-        subject=str(logged.execution_id),
+        subject=payload["execution_id"],
         sequence=event.version,
         time=event.occurred_at,
-        data=payload_of(logged),
+        data=payload,
         tenant=logged.tenant_id,
         traceparent=logged.trace_context,
         data_version=DATA_VERSIONS.get(event.type, 1),
     )
 
 
+@lru_cache(maxsize=4_096)
 def _written(time: datetime | str) -> str:
-    """ISO 8601 with a Z; in the log it is written with an offset, which is always that of UTC."""
+    """ISO 8601 with a Z; in the log it is written with an offset, which is always that of UTC. Kept, because events
+    that are written together have the same.
+    """
     text = time if isinstance(time, str) else time.isoformat()
     return text.replace("+00:00", "Z")
 

@@ -13,19 +13,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from msgspec import Struct
+
 from execution.domain.events import Event
 from execution.repository.database import Database
 from execution.repository.log_position import LogPosition
 from execution.repository.reading import fetch
-from execution.repository.records import event_from_row
+from execution.repository.records import Row, event_from_row
 
 READ_AT_ONCE = 500
 """About how many events one read brings at most: it never stops within a transaction, of which the largest have some
 hundreds."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoggedEvent:
+class LoggedEvent(Struct, frozen=True, kw_only=True, gc=False):
     """An event with what a consumer needs to know of its execution."""
 
     execution_id: UUID
@@ -76,33 +77,28 @@ class EventLog:
             upto: a later position to end at; None: what is visible now.
             tenant_id: read this tenant's events only; the limit counts the others' as well.
         """
-        bound, now = await self._look_ahead(after, limit)
-        end = upto or now
+        if upto is None:
+            rows = await fetch(self._db, "read_news", str(after), limit, tenant_id)
+            bound, end = rows[0]["bound"], LogPosition.parse(rows[0]["snapshot"])
+            if bound is None:
+                events = [_logged(row) for row in rows if row["execution_id"] is not None]
+                return LogBatch(after=after, events=events, position=end, is_last=True)
+        else:
+            bound, end = await self._look_ahead(after, limit), upto
         position = end if bound is None or bound >= end.xmax else end.before(await self._uncut(after, bound) + 1)
         rows = await fetch(self._db, "read_log", str(after), str(position), tenant_id) if position != after else []
-        events = [
-            LoggedEvent(
-                execution_id=row["execution_id"],
-                tenant_id=row["tenant_id"],
-                kind=row["kind"],
-                agent_id=row["agent_id"],
-                task_id=row["task_id"],
-                event=event_from_row(row),
-                trace_context=row["trace_context"],
-            )
-            for row in rows
-        ]
-        return LogBatch(after=after, events=events, position=position, is_last=position == end)
+        return LogBatch(after=after, events=[_logged(row) for row in rows], position=position, is_last=position == end)
 
     async def has_more_than(self, count: int, after: LogPosition, upto: LogPosition) -> bool:
         """Are there more than so many events between two positions?"""
-        bound, _ = await self._look_ahead(after, count)
+        bound = await self._look_ahead(after, count)
         return bound is not None and bound < upto.xmax
 
-    async def _look_ahead(self, after: LogPosition, count: int) -> tuple[int | None, LogPosition]:
-        """The transaction of the event that has `count` new ones before it, if there is one; and where now is."""
+    async def _look_ahead(self, after: LogPosition, count: int) -> int | None:
+        """The transaction of the event that has `count` new ones before it, if there is one."""
         (row,) = await fetch(self._db, "look_ahead", str(after), count)
-        return row["bound"], LogPosition.parse(row["snapshot"])
+        bound: int | None = row["bound"]
+        return bound
 
     async def _uncut(self, after: LogPosition, bound: int) -> int:
         """The first transaction from `bound` on after which no execution's log is cut in the wrong order.
@@ -114,3 +110,15 @@ class EventLog:
             if row["xid"] is None:
                 return bound
             bound = row["xid"]
+
+
+def _logged(row: Row) -> LoggedEvent:
+    return LoggedEvent(
+        execution_id=row["execution_id"],
+        tenant_id=row["tenant_id"],
+        kind=row["kind"],
+        agent_id=row["agent_id"],
+        task_id=row["task_id"],
+        event=event_from_row(row),
+        trace_context=row["trace_context"],
+    )

@@ -15,6 +15,9 @@ from execution.domain.history import HistoryItem
 from execution.domain.retry import RetryPolicy
 from execution.domain.state import STATES, ExecutionState
 
+_TYPES = {one.value: one for one in EventType}
+"""By text: an enum's own look-up is a Python function."""
+
 Row = Mapping[str, Any] | asyncpg.Record
 
 
@@ -55,7 +58,7 @@ def _execution(values: dict[str, Any]) -> Execution:
 def event_from_row(row: Row) -> Event:
     """The event a row of `execution_events` holds."""
     return Event(
-        EventType(row["type"]),
+        _TYPES[row["type"]],
         row["version"],
         row["occurred_at"],
         from_json(row["data"]),

@@ -271,10 +271,36 @@ LEFT JOIN LATERAL (
 WHERE pg_visible_in_snapshot(event.xid, $2::text::pg_snapshot) AND ($3::text IS NULL OR event.tenant_id = $3)
 ORDER BY event.execution_id, event.version;
 
+-- name: read_news
+-- What look_ahead tells of $1 and $2, and, if there are no more than $2, in the same round trip what read_log tells between
+-- $1 and now, to the tenant $3: events that are visible to this very statement. Always a row; without an event, all but the
+-- first two columns are null. Index: execution_events_xid.
+WITH ahead AS MATERIALIZED (
+    SELECT pg_current_snapshot()::text AS snapshot, (
+        SELECT e.xid FROM execution_events AS e WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot)
+        ORDER BY e.xid OFFSET $2::bigint LIMIT 1
+    )::text::bigint AS bound
+), fresh AS (
+    SELECT e.* FROM execution_events AS e
+    WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND (SELECT bound FROM ahead) IS NULL
+    UNION ALL
+    SELECT e.* FROM execution_events AS e
+    WHERE e.xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot))) AND (SELECT bound FROM ahead) IS NULL
+)
+SELECT ahead.snapshot, ahead.bound,
+    event.execution_id, event.version, event.type, event.occurred_at, event.tenant_id, event.actor, event.data,
+    execution.kind, execution.agent_id, execution.task_id, execution.trace_context
+FROM ahead
+LEFT JOIN fresh AS event ON $3::text IS NULL OR event.tenant_id = $3
+LEFT JOIN LATERAL (
+    SELECT e.kind, e.agent_id, e.task_id, e.trace_context FROM executions AS e WHERE e.id = event.execution_id LIMIT 1
+) AS execution ON true
+ORDER BY event.execution_id, event.version;
+
 -- name: look_ahead
 -- The transaction of the event that has $2 others before it among those whose transactions began after the snapshot $1
--- (null: there are no more than $2), and the snapshot of now. Index: execution_events_xid.
-SELECT pg_current_snapshot()::text AS snapshot, (
+-- (null: there are no more than $2). Index: execution_events_xid.
+SELECT (
     SELECT e.xid FROM execution_events AS e WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot)
     ORDER BY e.xid OFFSET $2::bigint LIMIT 1
 )::text::bigint AS bound;
@@ -318,10 +344,11 @@ RETURNING position, epoch;
 -- name: advance_relay_cursor
 -- Move the cursor on and keep the lease; no row: somebody else has taken it, at a higher epoch, and only that one may move
 -- it now. A lease that has run out and that nobody took is still its holder's. Index: relay_cursors_pkey.
+-- The commit does not wait for the disk: what a crash of the server takes back, is published again.
 UPDATE relay_cursors SET
     updated_at = CASE WHEN position = $3 THEN updated_at ELSE clock_timestamp() END, position = $3,
     expires_at = clock_timestamp() + make_interval(secs => $4)
-WHERE name = $1 AND epoch = $2 RETURNING epoch;
+WHERE name = $1 AND epoch = $2 AND set_config('synchronous_commit', 'off', true) = 'off' RETURNING epoch;
 
 -- name: release_relay_cursor
 -- Move the cursor on a last time, and give the lease back. Index: relay_cursors_pkey.

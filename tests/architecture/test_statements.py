@@ -264,13 +264,20 @@ async def check_log(full: asyncpg.Connection, database_url: str) -> None:
         assert before.split(":")[2] != "", "nothing is under way"
         await full.execute(SOME_MORE_EVENTS)
         head = await full.fetchval(statement("current_snapshot"))
-        plan = await plan_of(full, statement("read_log"), before, head, None)
+        plans = [
+            await plan_of(full, statement("read_log"), before, head, None),
+            await plan_of(full, statement("read_news"), before, SMALL_TENANT, None),
+        ]
+        cut = await plan_of(full, statement("read_news"), before, SMALL_TENANT - 1, None)
         await check_looking_ahead(full, before)
     await other.close()
-    assert plan.nodes[0]["Actual Rows"] == SMALL_TENANT
-    assert plan.scanned_tables == set()
-    assert plan.indexes == {"execution_events_xid", "executions_pkey"}
-    assert plan.buffers < 200
+    for plan in plans:
+        assert plan.nodes[0]["Actual Rows"] == SMALL_TENANT
+        assert plan.scanned_tables == set()
+        assert plan.indexes == {"execution_events_xid", "executions_pkey"}
+        assert plan.buffers < 200
+    assert cut.nodes[0]["Actual Rows"] == 1, "what cannot be told is not read"
+    assert cut.buffers < 60
 
 
 async def check_looking_ahead(full: asyncpg.Connection, before: str) -> None:
