@@ -11,10 +11,10 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 	--custom-compile-command 'make lock' pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test soak lint types contracts check bench serve kafka lock clean
+.PHONY: help venv demo test soak lint types contracts check bench bench-kafka serve kafka lock clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(INSTALLED) ## install everything into .venv (every other target does it when needed)
 
@@ -43,6 +43,10 @@ check: lint types contracts ## lint, types and contracts
 
 bench: $(INSTALLED) ## measure this machine: a table, JSON and a chart (BENCH_ARGS=--quick: rougher, in a minute)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-kafka: $(INSTALLED) ## measure the relay beside a bare Kafka client: a table and JSON (BENCH_ARGS=--quick: rougher)
+	@$(BIN)/python -m scripts.kafka fetch
+	@$(BIN)/python -m benchmarks.kafka $(BENCH_ARGS)
 
 serve: $(INSTALLED) ## serve HTTP and run executions until Ctrl-C
 	@$(BIN)/execution serve

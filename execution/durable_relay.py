@@ -72,6 +72,7 @@ class DurableRelay:
 
     Args:
         name: of the cursor; a cursor for each place the log is published to.
+        most_per_second: events; what is beyond that waits in the log. None: as fast as it can.
         start: where a cursor begins that is not there yet; None: after what is visible then.
     """
 
@@ -86,6 +87,7 @@ class DurableRelay:
         poll_interval: float,
         lease_seconds: float,
         batch_limit: int,
+        most_per_second: int | None = None,
         start: LogPosition | None = BEGINNING,
     ) -> None:
         self._log = event_log
@@ -94,7 +96,8 @@ class DurableRelay:
         self._wakeups = wakeups
         self._poll_interval = poll_interval
         self._lease_seconds = lease_seconds
-        self._batch_limit = batch_limit
+        self._batch_limit = min(batch_limit, most_per_second or batch_limit)
+        self._seconds_each = 1 / most_per_second if most_per_second else 0.0
         self._start = start
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -187,10 +190,10 @@ class DurableRelay:
                 if not await self._publish(batch):
                     return
                 keeper.move(batch.position, len(batch.events))
+                if is_last_look and batch.is_last:
+                    return
+                await self._rest(batch, time.monotonic() - began)
                 if batch.is_last:
-                    if is_last_look:
-                        return
-                    await self._rest(batch, time.monotonic() - began)
                     is_last_look = self._stopping.is_set()
                     reading = self._begin_to_read(batch.position)
         finally:
@@ -229,11 +232,14 @@ class DurableRelay:
         return True
 
     async def _rest(self, batch: LogBatch, took: float) -> None:
-        if batch.events:
-            await asyncio.sleep(min(PAUSE * took, LONGEST_PAUSE))
-        else:
+        if batch.is_last and not batch.events:
             await is_set_within(self._woken, self._poll_interval)
             self._woken.clear()
+            return
+        gathering = min(PAUSE * took, LONGEST_PAUSE) if batch.is_last else 0.0
+        rest = max(gathering, len(batch.events) * self._seconds_each - took)
+        if rest > 0:
+            await is_set_within(self._stopping, rest)
 
     def _fails(self, problem: str) -> None:
         log.warning("relay.cannot_publish", problem=problem)

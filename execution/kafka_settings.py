@@ -55,8 +55,16 @@ class KafkaSettings(BaseSettings):
     """About how many events are published together. A relay that dies repeats at most about three times as many.
     Default 1,000: as fast as more."""
 
+    relay_events_per_second: Annotated[int, Field(ge=1)] | None = None
+    """Most events that are published per second; what is beyond that waits in the log. Unset: as fast as it can, which
+    on a machine whose processors executions use up costs them more than they may want to give."""
+
     relay_lease_seconds: Annotated[float, Field(ge=1, le=3_600, allow_inf_nan=False)] = 10.0
     """Time after which another relay goes on where one has died. Default 10 s; one that stops hands over at once."""
+
+    relay_niceness: Annotated[int, Field(ge=0, le=19)] = 10
+    """How far the process of `execution relay` stands back behind others of its machine, as `nice` does. Default 10:
+    where executions use all processors they lose little, and the relay catches up afterwards. 0: it does not."""
 
     @model_validator(mode="after")
     def _check_encryption(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -25,3 +26,12 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
     import uvloop  # noqa: PLC0415 - does not exist on Windows
 
     return uvloop.run(main)
+
+
+def stand_back(niceness: int) -> None:
+    """Let other processes of this machine go first where they need the processors: 0 not at all, 19 the most.
+
+    One that was started with a lower priority than that keeps it.
+    """
+    if sys.platform != "win32":
+        os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))

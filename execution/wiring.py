@@ -135,6 +135,7 @@ async def open_kafka_relay(settings: Settings, database: Database) -> AsyncItera
             poll_interval=settings.poll_interval_seconds,
             lease_seconds=settings.relay_lease_seconds,
             batch_limit=settings.relay_batch_limit,
+            most_per_second=settings.relay_events_per_second,
             start=BEGINNING if settings.kafka_events_from == "beginning" else None,
         )
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.kafka.broker import own_broker
-from benchmarks.kafka.effect import effect_json, measure_effect
+from benchmarks.kafka.effect import measure_effect
 from benchmarks.kafka.extent import FULL, QUICK, Extent
 from benchmarks.kafka.latency import latency_json, measure_latency
 from benchmarks.kafka.throughput import measure_throughput, throughput_json
@@ -39,7 +39,7 @@ async def measure_kafka(extent: Extent, only: Collection[str], say: Callable[[st
             results["latency"] = latency_json(await measure_latency(server, servers, extent.paced_seconds))
         if "effect" in only:
             say(f"{extent.executions:,} executions beside a relay and without one")
-            results["effect"] = effect_json(await measure_effect(server, servers, extent))
+            results["effect"] = (await measure_effect(server, servers, extent)).to_json()
     return results
 
 

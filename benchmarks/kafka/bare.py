@@ -36,6 +36,7 @@ async def sent_per_second(servers: str, topic: str, records: Sequence[Any]) -> f
     async with bare_producer(servers) as producer, asyncio.timeout(LONGEST_SECONDS):
         for partition in await producer.partitions_for(topic):
             await producer.send_and_wait(topic, b"", partition=partition)
+        sent: list[Any] = []
         started = time.perf_counter()
         for first in range(0, len(records), IN_FLIGHT):
             sent = [
@@ -69,3 +70,10 @@ async def read(servers: str, topic: str, count: int) -> list[Any]:
             for some in (await consumer.getmany(timeout_ms=1_000)).values():
                 records += some
     return records
+
+
+async def published(servers: str, topic: str) -> int:
+    """How many records a topic has."""
+    async with bare_consumer(servers, topic) as consumer, asyncio.timeout(LONGEST_SECONDS):
+        ends: dict[Any, int] = await consumer.end_offsets(consumer.assignment())
+    return sum(ends.values())

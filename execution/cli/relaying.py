@@ -11,6 +11,7 @@ from execution.cli.output import answer, console
 from execution.cli.stopping import StopSignals, until_stopped
 from execution.cli.working import process_settings
 from execution.durable_relay import DurableRelay
+from execution.process import stand_back
 from execution.settings import Settings
 from execution.wiring import kafka_event_bus, open_database, open_kafka_relay
 
@@ -19,6 +20,7 @@ async def relay(overrides: Mapping[str, Any], *, as_json: bool) -> int:
     """Publish until told to stop; 0 once what was there has been published."""
     settings = process_settings(overrides)
     kafka_event_bus(settings)  # refuses before anything is opened
+    stand_back(settings.relay_niceness)
     return await until_stopped(lambda signals: _relay(settings, signals, as_json=as_json))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -122,6 +123,19 @@ async def test_what_a_death_can_repeat_is_bounded(
             with pytest.raises(AssertionError, match="more than three batches"):
                 await eventually(lambda: len(bus.taken) > 36, within=0.5, what="more than three batches")
         await has_taken(bus, 60)
+
+
+async def test_it_publishes_no_faster_than_it_may(database: Database, repository: ExecutionRepository) -> None:
+    bus = KeepingBus()
+    for _ in range(20):
+        await submit(repository)
+    relay = relay_of(database, bus, batch_limit=10, most_per_second=50)
+    async with running(relay):
+        began = time.monotonic()
+        await has_taken(bus, 40)
+        assert time.monotonic() - began > 0.5, "40 events at 50 per second"
+        async with asyncio.timeout(2.0):  # nor does it keep whoever stops it
+            await relay.finish()
 
 
 async def test_it_waits_for_the_bus_and_goes_on_where_it_was(
