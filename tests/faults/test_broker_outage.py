@@ -24,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("kafka")  # the module has a broker of its 
 
 log = structlog.get_logger(__name__)
 
-LATER = 60.0
+LATER = 40.0
 LIVE_SECONDS = 0.5
 """What is published within this time of its happening is no backlog."""
 FASTER = 3.0

@@ -157,7 +157,7 @@ async def test_two_relays_forced_onto_one_cursor_repeat_and_do_nothing_worse(
         assert {(await one.ready())["active"], (await other.ready())["active"]} == {True, False}
         expiring = asyncio.create_task(expire_leases(database_url), name="expire leases")
         await writers.run()
-        found = await all_published(kafka, topic, sql, within=LATER)
+        found = await all_published(kafka, topic, sql, within=SOON)
         expiring.cancel()
         await asyncio.wait([expiring])
     epoch = await sql.fetchval("SELECT epoch FROM relay_cursors")
