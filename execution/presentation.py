@@ -54,6 +54,23 @@ def listed_execution_to_json(execution: Execution) -> JsonObject:
     return document
 
 
+def linked(document: JsonObject) -> JsonObject:
+    """The document of an execution with its links."""
+    own = location(document["id"])
+    document["links"] = {"self": own, "history": f"{own}/history", "events": f"{own}/events"}
+    return document
+
+
+def etag(execution: Execution) -> str:
+    """The strong entity tag of an execution: its version."""
+    return f'"{execution.version}"'
+
+
+def location(execution_id: object) -> str:
+    """Where an execution is."""
+    return f"/v1/executions/{execution_id}"
+
+
 def describe_entry(item: HistoryItem) -> str:
     """What one entry of the log says, in a few words."""
     return printable(_DESCRIPTIONS[EventType(item.type)](item.data))

@@ -9,7 +9,7 @@ import orjson
 from fastapi import Response
 
 from execution.domain.execution import Execution, JsonObject
-from execution.presentation import execution_to_json
+from execution.presentation import etag, execution_to_json, linked
 
 
 class UnfinishedAnswer(Response):
@@ -29,20 +29,3 @@ def json_answer(
 ) -> Response:
     """A document made of what JSON can say; not validated again on its way out."""
     return Response(orjson.dumps(document), status, headers, "application/json")
-
-
-def etag(execution: Execution) -> str:
-    """The strong entity tag of an execution: its version."""
-    return f'"{execution.version}"'
-
-
-def linked(document: JsonObject) -> JsonObject:
-    """The document of an execution with its links."""
-    own = location(document["id"])
-    document["links"] = {"self": own, "history": f"{own}/history", "events": f"{own}/events"}
-    return document
-
-
-def location(execution_id: object) -> str:
-    """Where an execution is."""
-    return f"/v1/executions/{execution_id}"

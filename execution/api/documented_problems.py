@@ -17,16 +17,11 @@ from execution.access_errors import (
     RateLimitedError,
 )
 from execution.api.errors import (
-    DocumentTooComplexError,
     HeadTooLargeError,
-    InvalidFieldsError,
-    MalformedRequestError,
     MethodNotAllowedError,
-    PreconditionFailedError,
     PreconditionRequiredError,
     RequestIncompleteError,
     RequestTimeoutError,
-    RequestTooLargeError,
     RouteNotFoundError,
     UnsupportedMediaTypeError,
     VersionNotReachedError,
@@ -50,6 +45,13 @@ from execution.errors import (
     ServiceClosedError,
     UnknownKindError,
     VersionConflict,
+)
+from execution.request_errors import (
+    DocumentTooComplexError,
+    InvalidFieldsError,
+    MalformedRequestError,
+    PreconditionFailedError,
+    RequestTooLargeError,
 )
 
 Errors = tuple[type[ExecutionServiceError], ...]

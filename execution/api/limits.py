@@ -16,17 +16,12 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from execution.api.document_bounds import DocumentBounds
-from execution.api.errors import (
-    MalformedRequestError,
-    RequestIncompleteError,
-    RequestTimeoutError,
-    RequestTooLargeError,
-    UnsupportedMediaTypeError,
-)
+from execution.api.errors import RequestIncompleteError, RequestTimeoutError, UnsupportedMediaTypeError
 from execution.api.problems import problem
 from execution.api.room import ALWAYS_ANSWERED, Place, patience_of
+from execution.document_bounds import DocumentBounds
 from execution.errors import ExecutionServiceError
+from execution.request_errors import MalformedRequestError, RequestTooLargeError
 from execution.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -1,62 +1,15 @@
-"""The bodies of requests and answers, for validation and for OpenAPI."""
+"""The bodies of answers, for OpenAPI. (`command_models.py` has those of commands.)"""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from execution.domain.execution import JsonObject
 from execution.domain.state import ExecutionState
-from execution.domain.text import MAX_REASON_LENGTH
-
-# Requests
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CommandRequest(_Request):
-    """What may be said with a command."""
-
-    reason: str | None = Field(
-        default=None, max_length=MAX_REASON_LENGTH, description="Why; it is recorded.", examples=["superseded"]
-    )
-
-
-class ProgressRequest(_Request):
-    """How far an execution is, from whoever runs it."""
-
-    percentage: float = Field(ge=0, le=100, strict=True, description="Never falls within an attempt.", examples=[40])
-    message: str | None = Field(default=None, max_length=MAX_REASON_LENGTH, examples=["page 4 of 10"])
-    context: dict[str, Any] | None = Field(default=None, description="Merged into what earlier reports gave.")
-
-
-class ReportedError(BaseModel):
-    """Why an execution failed; further members are kept, too."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    type: str = Field(default="failed", min_length=1, max_length=200, examples=["PageMissing"])
-    message: str = Field(default="", max_length=MAX_REASON_LENGTH, examples=["page 7 cannot be read"])
-
-
-class ResultRequest(_Request):
-    """How an execution ended: with a result, an error, or (`partial`) part of a result and what is missing from it."""
-
-    result: dict[str, Any] | None = Field(default=None, examples=[{"pages": 10}])
-    error: ReportedError | None = None
-    partial: bool = Field(default=False, strict=True, description="End PARTIAL_SUCCESS.")
-
-    @model_validator(mode="after")
-    def _is_one_end(self) -> Self:
-        if self.result is not None and self.error is not None and not self.partial:
-            raise ValueError("a result and an error together are part of a result: say partial")
-        return self
-
 
 # Answers: made by `execution.presentation`; these classes describe them.
 

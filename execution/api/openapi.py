@@ -11,9 +11,9 @@ from fastapi.openapi.utils import get_openapi
 
 from execution.api.documented_problems import problems_of
 from execution.api.models import Problem
-from execution.api.problems import MEDIA_TYPE, problem_document, problem_title
 from execution.domain.execution import JsonObject
 from execution.errors import ExecutionServiceError
+from execution.problems import MEDIA_TYPE, problem_document, problem_title
 
 _DESCRIPTION = """
 Submit executions, follow them, and command them. Every change is an event of an execution's log, numbered by version.

@@ -11,12 +11,12 @@ from uuid import UUID
 
 from fastapi import Query, Request, Response
 
-from execution.api.answers import json_answer, linked
-from execution.api.errors import InvalidFieldsError
+from execution.api.answers import json_answer
 from execution.api.values import Moment
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.state import ExecutionState
-from execution.presentation import listed_execution_to_json
+from execution.presentation import linked, listed_execution_to_json
+from execution.request_errors import InvalidFieldsError
 from execution.service import ExecutionService
 
 DEFAULT_LIMIT = 50

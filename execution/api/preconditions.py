@@ -14,8 +14,9 @@ from pydantic import WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from execution.api.door import OwnDoor
-from execution.api.errors import MalformedRequestError, PreconditionFailedError, PreconditionRequiredError
+from execution.api.errors import PreconditionRequiredError
 from execution.errors import VersionConflict
+from execution.request_errors import MalformedRequestError, PreconditionFailedError
 from execution.service import ExecutionService
 
 _TAG = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"(?=[ \t]*(?:,|\Z))')

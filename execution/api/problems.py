@@ -1,11 +1,10 @@
-"""Errors as RFC 9457 problems: one shape, made from the attributes of our error classes, whatever went wrong."""
+"""Whatever a request ends in, its answer is a problem (`execution.problems`), with the headers that belong to it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
-from typing import Any
 
 import orjson
 import structlog
@@ -16,18 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from execution.access_errors import InsufficientScopeError, InvalidApiKeyError, UnauthenticatedError
-from execution.api.errors import (
-    InvalidFieldsError,
-    MalformedRequestError,
-    MethodNotAllowedError,
-    RouteNotFoundError,
-)
-from execution.domain.execution import JsonObject
+from execution.api.errors import MethodNotAllowedError, RouteNotFoundError
 from execution.errors import ExecutionServiceError
+from execution.problems import MEDIA_TYPE, invalid_field, problem_document
+from execution.request_errors import InvalidFieldsError, MalformedRequestError
 
 log = structlog.get_logger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
 _WORTH_WAITING = frozenset(
     {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
@@ -43,40 +37,11 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _of_defect)
 
 
-def problem_type(code: str) -> str:
-    """The stable `type` of a problem, relative to wherever the service is."""
-    return f"/problems/{code}"
-
-
-def problem_title(code: str) -> str:
-    """What the problem is, in words that do not change from case to case."""
-    return code.replace("_", " ").capitalize()
-
-
 def problem(error: ExecutionServiceError, request: Request, headers: Mapping[str, str] | None = None) -> Response:
     """The answer to a request that ended in an error."""
     request_id = request.scope.get("state", {}).get("request_id")
     document = problem_document(error) | {"instance": request.url.path, "request_id": request_id}
     return Response(orjson.dumps(document), error.status, _headers(error) | dict(headers or {}), MEDIA_TYPE)
-
-
-def problem_document(error: ExecutionServiceError) -> JsonObject:
-    """What an error says of itself, whatever the request was."""
-    return {
-        "type": problem_type(error.code),
-        "title": problem_title(error.code),
-        "status": error.status,
-        "detail": _detail(error),
-        "code": error.code,
-        "retriable": error.retriable,
-    } | {name: getattr(error, name) for name in error.facts}
-
-
-def _detail(error: ExecutionServiceError) -> str:
-    """What a client is told; what went wrong inside is for the log only."""
-    if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return "Something went wrong inside the service; its log says what."
-    return str(error)
 
 
 def _headers(error: ExecutionServiceError) -> dict[str, str]:
@@ -113,13 +78,6 @@ async def _of_validation(request: Request, error: Exception) -> Response:
     if unreadable is not None:
         return problem(MalformedRequestError("The body", f"it is not JSON ({unreadable['ctx']['error']})"), request)
     return problem(InvalidFieldsError([invalid_field(one) for one in errors]), request)
-
-
-def invalid_field(one: Mapping[str, Any]) -> JsonObject:
-    """Where and why, but never the value: it may be a secret."""
-    where, *path = one["loc"]
-    pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
-    return {"in": where, "pointer": f"#{pointer}", "message": one["msg"].removeprefix("Value error, ")}
 
 
 async def _of_framework(request: Request, error: Exception) -> Response:

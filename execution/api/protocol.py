@@ -12,8 +12,9 @@ from typing import cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from execution.api.access_log import request_id_of
-from execution.api.errors import HeadTooLargeError, MalformedRequestError
+from execution.api.errors import HeadTooLargeError
 from execution.api.refusal import Refusal
+from execution.request_errors import MalformedRequestError
 
 HEAD_LIMIT_BYTES = 32_768
 """Of one request. What arrives at once may exceed it by as much as one read of the socket brings."""

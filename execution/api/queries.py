@@ -9,7 +9,7 @@ from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel
 
-from execution.api.errors import InvalidFieldsError
+from execution.request_errors import InvalidFieldsError
 
 
 def query_parameters(dependant: Dependant) -> frozenset[str]:

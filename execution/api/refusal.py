@@ -10,8 +10,8 @@ import orjson
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from execution.api.problems import MEDIA_TYPE, problem_document
 from execution.errors import ExecutionServiceError
+from execution.problems import MEDIA_TYPE, problem_document
 
 log = structlog.get_logger(__name__)
 

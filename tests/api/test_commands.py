@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from execution.api.answers import location
 from execution.domain.state import ExecutionState
 from execution.ids import new_id
+from execution.presentation import location
 from execution.service import ExecutionService
 from tests.support.over_http import check_problem, submitted
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from execution.api.document_bounds import DocumentBounds
-from execution.api.errors import DocumentTooComplexError
+from execution.document_bounds import DocumentBounds
+from execution.request_errors import DocumentTooComplexError
 
 BOUNDS = DocumentBounds(depth=5, keys=20, values=30, strings=50)
 

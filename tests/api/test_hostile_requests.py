@@ -10,9 +10,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from execution.api.problems import MEDIA_TYPE
 from execution.api.server import HttpServer
 from execution.domain.execution import Execution
+from execution.problems import MEDIA_TYPE
 from execution.service import ExecutionService
 from tests.support.openapi import Operation, operations
 from tests.support.service import PATIENCE

@@ -13,12 +13,12 @@ from uuid import UUID
 import httpx
 import pytest
 
-from execution.api.answers import location
 from execution.api.app import create_app
 from execution.api.server import HttpServer
 from execution.domain.execution import Execution
 from execution.ids import new_id
 from execution.keys import KeyRing
+from execution.presentation import location
 from execution.principal import Scope
 from execution.service import ExecutionService
 from execution.wiring import open_service

@@ -8,9 +8,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from execution.api.answers import location
 from execution.domain.state import ExecutionState
 from execution.ids import new_id
+from execution.presentation import location
 from execution.service import ExecutionService
 from tests.support.client_commands import CLIENT_COMMANDS, ClientCommand
 from tests.support.over_http import check_problem, submitted

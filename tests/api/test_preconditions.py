@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from execution.api.answers import location
 from execution.api.app import create_app
-from execution.api.errors import MalformedRequestError
 from execution.api.preconditions import EntityTags
 from execution.api.server import HttpServer
 from execution.ids import new_id
+from execution.presentation import location
+from execution.request_errors import MalformedRequestError
 from execution.wiring import open_service
 from tests.support.over_http import check_problem, submitted
 from tests.support.service import PATIENCE, short_settings

@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from execution.access_errors import ApiKeyNotFoundError, UnauthenticatedError
 from execution.api.documented_problems import EXAMPLES
 from execution.api.models import Problem
-from execution.api.problems import problem_document, problem_type
 from execution.errors import (
     AgentNotFoundError,
     ConflictError,
@@ -27,6 +26,7 @@ from execution.errors import (
     TooManyFactsError,
     WaitTimeoutError,
 )
+from execution.problems import problem_document, problem_type
 from execution.steps.errors import BrokenEvidenceError, InvalidPlanError, StoredOutputError
 from tests.support.over_http import check_problem, submitted
 

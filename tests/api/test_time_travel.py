@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import httpx
 import pytest
 
-from execution.api.answers import location
+from execution.presentation import location
 from tests.support.over_http import check_problem, submitted
 
 

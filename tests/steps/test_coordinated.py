@@ -101,7 +101,7 @@ def gate(executor: CoordinatedJobExecutor) -> Iterator[Gate]:
 
 
 async def run(executor: CoordinatedJobExecutor, job_id: UUID | None = None, **changes: Any) -> ExecutionResult:
-    what = {"tenant_id": TENANT, "contract_id": CONTRACT, "steps": STEPS, "handler": "recovery_worker"}
+    what: dict[str, Any] = {"tenant_id": TENANT, "contract_id": CONTRACT, "steps": STEPS, "handler": "recovery_worker"}
     return await executor.execute_job_with_audit(job_id or new_id(), **what | changes)
 
 

@@ -47,13 +47,19 @@ def executor(service: ExecutionService) -> CoordinatedJobExecutor:
 
 
 async def granted(executor: CoordinatedJobExecutor, *, uses: int = 1, **changes: Any) -> Scope:
-    what = {"tenant_id": TENANT, "incident_id": INCIDENT, "action": ACTION, "allowed_uses": uses}
+    what: dict[str, Any] = {"tenant_id": TENANT, "incident_id": INCIDENT, "action": ACTION, "allowed_uses": uses}
     return await executor.coordinator.create_scope(**what | changes)
 
 
 async def run(executor: CoordinatedJobExecutor, scope_id: UUID | None = None, **changes: Any) -> dict[str, Any]:
     """The `scope_info` of a job that passed."""
-    what = {"tenant_id": TENANT, "incident_id": INCIDENT, "action": ACTION, "contract_id": uuid4(), "steps": STEPS}
+    what: dict[str, Any] = {
+        "tenant_id": TENANT,
+        "incident_id": INCIDENT,
+        "action": ACTION,
+        "contract_id": uuid4(),
+        "steps": STEPS,
+    }
     job_id = changes.pop("job_id", None) or new_id()
     result, scope_info = await executor.execute_scoped_job(job_id, **what | changes, scope_id=scope_id)
     assert result.final_status is JobStatus.COMPLETED

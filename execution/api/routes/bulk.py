@@ -13,7 +13,7 @@ import orjson
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
-from execution.api.answers import UnfinishedAnswer, linked
+from execution.api.answers import UnfinishedAnswer
 from execution.api.bulk_models import (
     BatchAnswer,
     BulkCancellationAnswer,
@@ -22,13 +22,13 @@ from execution.api.bulk_models import (
 )
 from execution.api.caller import OwnService
 from execution.api.documented_answers import EACH
-from execution.api.errors import InvalidFieldsError
 from execution.api.idempotency import IdempotentRoute, OwnKey
-from execution.api.problems import invalid_field, problem_document
 from execution.bulk import Answer
 from execution.domain.execution import Execution, JsonObject
 from execution.errors import ExecutionServiceError
-from execution.presentation import listed_execution_to_json
+from execution.presentation import linked, listed_execution_to_json
+from execution.problems import invalid_field, problem_document
+from execution.request_errors import InvalidFieldsError
 from execution.submission import Submission
 
 router = APIRouter(prefix="/v1/executions", tags=["bulk"], route_class=IdempotentRoute)

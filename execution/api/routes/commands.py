@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
@@ -12,16 +13,16 @@ from execution.api.answers import execution_answer
 from execution.api.caller import OwnService
 from execution.api.documented_answers import COMMANDED
 from execution.api.idempotency import IdempotentRoute, OwnKey
-from execution.api.models import CommandRequest, ExecutionDocument, ProgressRequest, ResultRequest
+from execution.api.models import ExecutionDocument
 from execution.api.preconditions import OwnIfMatch
 from execution.api.values import ONE
+from execution.command_models import CommandBody, CommandRequest, ProgressRequest, ResultRequest
 from execution.domain.execution import Execution
 
 router = APIRouter(prefix=f"/v1/executions{ONE}", tags=["commands"], route_class=IdempotentRoute)
 
 
-class _Command(Protocol):
-    async def __call__(self, execution_id: UUID, /, *arguments: Any, **options: Any) -> Execution: ...
+_Command = Callable[..., Coroutine[Any, Any, Execution]]
 
 
 class Commanded:
@@ -33,17 +34,16 @@ class Commanded:
         self._if_match = if_match
         self._key = key
 
-    async def answer(self, command: _Command, *arguments: Any, **fields: Any) -> Response:
+    async def answer(self, command: _Command, body: CommandBody | None) -> Response:
         """Carry the command out; the answer is the execution after it."""
         version = await self._if_match.version(self.service, self._execution_id)
         with self._if_match.deciding(self._execution_id):
             execution = await command(
                 self._execution_id,
-                *arguments,
+                **({} if body is None else body.arguments()),
                 expected_version=version,
                 command_id=self._key.command_id,
                 answer=self._key.answered_by(execution_answer),
-                **fields,
             )
         return execution_answer(execution)
 
@@ -56,46 +56,40 @@ _command = partial(router.post, response_model=ExecutionDocument, responses=COMM
 @_command("/start", operation_id="start_execution")
 async def start_execution(execution: OwnExecution, body: Body = None) -> Response:
     """Let a CREATED execution wait for a worker."""
-    return await execution.answer(execution.service.start_execution, reason=_reason(body))
+    return await execution.answer(execution.service.start_execution, body)
 
 
 @_command("/cancel", operation_id="cancel_execution")
 async def cancel_execution(execution: OwnExecution, body: Body = None) -> Response:
     """Stop it: at once where no handler runs; a running one is CANCELLING until its handler ends."""
-    return await execution.answer(execution.service.cancel_execution, reason=_reason(body))
+    return await execution.answer(execution.service.cancel_execution, body)
 
 
 @_command("/pause", operation_id="pause_execution")
 async def pause_execution(execution: OwnExecution, body: Body = None) -> Response:
     """Hold it back: a waiting one at once, a running one at its handler's next pause point."""
-    return await execution.answer(execution.service.pause_execution, reason=_reason(body))
+    return await execution.answer(execution.service.pause_execution, body)
 
 
 @_command("/resume", operation_id="resume_execution")
 async def resume_execution(execution: OwnExecution, body: Body = None) -> Response:
     """Let a paused one go on, or withdraw a pause that has not happened yet."""
-    return await execution.answer(execution.service.resume_execution, reason=_reason(body))
+    return await execution.answer(execution.service.resume_execution, body)
 
 
 @_command("/retry", operation_id="retry_execution")
 async def retry_execution(execution: OwnExecution, body: Body = None) -> Response:
     """Try a FAILED or CANCELLED one once more, as a new attempt."""
-    return await execution.answer(execution.service.retry_execution, reason=_reason(body))
+    return await execution.answer(execution.service.retry_execution, body)
 
 
 @_command("/progress", operation_id="report_progress")
 async def report_progress(execution: OwnExecution, body: ProgressRequest) -> Response:
     """Record how far a RUNNING one is, from outside."""
-    command = execution.service.report_progress
-    return await execution.answer(command, body.percentage, message=body.message, context=body.context)
+    return await execution.answer(execution.service.report_progress, body)
 
 
 @_command("/result", operation_id="submit_result")
 async def submit_result(execution: OwnExecution, body: ResultRequest) -> Response:
     """End a running one from outside. A worker that runs it loses its lease."""
-    error = None if body.error is None else body.error.model_dump()
-    return await execution.answer(execution.service.submit_result, body.result, error=error, partial=body.partial)
-
-
-def _reason(body: CommandRequest | None) -> str | None:
-    return None if body is None else body.reason
+    return await execution.answer(execution.service.submit_result, body)

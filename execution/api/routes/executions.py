@@ -9,11 +9,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from execution.api.answers import etag, execution_answer, json_answer, location
+from execution.api.answers import execution_answer, json_answer
 from execution.api.caller import OwnService
 from execution.api.documented_answers import CREATED, DELETED, LISTED, READ
 from execution.api.door import OwnDoor
-from execution.api.errors import InvalidFieldsError, VersionNotReachedError
+from execution.api.errors import VersionNotReachedError
 from execution.api.idempotency import IdempotentRoute, OwnKey
 from execution.api.models import ExecutionDocument, ExecutionList, HistoryPage
 from execution.api.paging import DEFAULT_LIMIT, MAX_LIMIT, Filters, Window, link_to_next, list_answer, next_url
@@ -24,6 +24,8 @@ from execution.api.values import ONE, VERSION_LIMIT, Moment, Version
 from execution.api.waiting_for_an_end import waited_for
 from execution.domain.execution import Execution
 from execution.errors import VersionConflict
+from execution.presentation import etag, location
+from execution.request_errors import InvalidFieldsError
 from execution.service import ExecutionService
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"], route_class=IdempotentRoute)

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from itertools import accumulate
 
-from execution.api.errors import DocumentTooComplexError
+from execution.request_errors import DocumentTooComplexError
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
 """A string, closed or not: an unclosed one must match too, or each quote in it would be tried as a beginning."""
