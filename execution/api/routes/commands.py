@@ -21,7 +21,6 @@ from execution.domain.execution import Execution
 
 router = APIRouter(prefix=f"/v1/executions{ONE}", tags=["commands"], route_class=IdempotentRoute)
 
-
 _Command = Callable[..., Coroutine[Any, Any, Execution]]
 
 
