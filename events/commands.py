@@ -21,6 +21,20 @@ class NoReplyError(CommandBusError):
         super().__init__(f"no reply to {command_type!r} within {seconds:g} s")
 
 
+class NotSentError(CommandBusError):
+    """It could not be sent; where the brokers did not answer, it may have been delivered nevertheless."""
+
+    def __init__(self, command_type: str, problem: str) -> None:
+        super().__init__(f"{command_type!r} could not be sent: {problem}")
+
+
+class ClosedError(CommandBusError):
+    """The bus was closed while somebody waited."""
+
+    def __init__(self) -> None:
+        super().__init__("the command bus was closed before the reply")
+
+
 class NoResponderError(CommandBusError):
     """Nobody answers this type of command."""
 

@@ -23,8 +23,9 @@ from aiokafka.partitioner import murmur2
 from events.bus import EventBusError
 from events.codec import EventCodec, Record
 from events.envelope import Envelope
+from events.kafka_closing import close_producer, told
 from events.kafka_connection import KafkaConnection
-from events.kafka_topics import CLOSE_SECONDS, Topic, ensure_topic
+from events.kafka_topics import Topic, ensure_topic
 
 log = structlog.get_logger(__name__)
 
@@ -79,8 +80,8 @@ class KafkaEventBus:
                     await self._send(await self._connected(), envelopes)
             except Exception as error:  # whatever it was: the producer cannot be trusted any more
                 self._throw_away()
-                log.warning("kafka.producer_thrown_away", error=_told(error), rebuilds=self.rebuilds)
-                raise EventBusError(_told(error)) from error
+                log.warning("kafka.producer_thrown_away", error=told(error), rebuilds=self.rebuilds)
+                raise EventBusError(told(error)) from error
             except asyncio.CancelledError:
                 self._throw_away()
                 raise
@@ -98,7 +99,7 @@ class KafkaEventBus:
         """Close everything, within seconds whatever the brokers do. Published is what was acknowledged."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _close(producer)
+            await close_producer(producer)
         await asyncio.gather(*self._discarding)
 
     async def _connected(self) -> Any:
@@ -149,7 +150,7 @@ class KafkaEventBus:
 
     def _discard(self, producer: Any) -> None:
         """Close it beside whatever goes on: a broker that does not answer must not hold up the next producer."""
-        task = asyncio.create_task(_close(producer), name="close a kafka producer")
+        task = asyncio.create_task(close_producer(producer), name="close a kafka producer")
         self._discarding.add(task)
         task.add_done_callback(self._discarding.discard)
 
@@ -172,16 +173,3 @@ def _hash(subject: str) -> int:
     events come in several batches.
     """
     return int(murmur2(subject.encode())) & 0x7FFFFFFF
-
-
-async def _close(producer: Any) -> None:
-    for close in (producer.stop, producer.client.close):
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await close()
-        except Exception as error:  # noqa: BLE001 - it is thrown away because something is wrong with it
-            log.debug("kafka.producer_not_closed_in_order", error=_told(error))
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")

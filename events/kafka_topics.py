@@ -11,11 +11,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
+from events.kafka_closing import CLOSE_SECONDS
 from events.kafka_connection import KafkaConnection
 
 log = structlog.get_logger(__name__)
 
-CLOSE_SECONDS = 2.0
 _CHECKED = ("cleanup.policy", "retention.ms", "max.message.bytes")
 
 

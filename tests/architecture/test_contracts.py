@@ -15,6 +15,8 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("execution", "events", "migrations")
+FOR_OTHER_SERVICES = {"events.request_reply"}
+"""Modules that programs outside this repository import."""
 
 # Put together from pieces, so that this file does not hold what it forbids.
 _REGISTRIES = ["pypi" + ".org", "python" + "hosted.org", "registry.npm" + "js.org", "maven" + ".org"]
@@ -88,8 +90,8 @@ def test_import_contracts_hold() -> None:
 
 
 def test_no_module_is_dead() -> None:
-    """Each is imported by another one of the packages, or is started by its name."""
-    used = entry_points()
+    """Each is imported by another one of the packages or by other services, or is started by its name."""
+    used = entry_points() | FOR_OTHER_SERVICES
     for _, path in modules():
         used |= imported_by(path)
     run_by_alembic = {name for name, _ in modules() if name.startswith("migrations.")}
@@ -111,8 +113,11 @@ def wall_clock_readings(tree: ast.Module) -> Iterator[str]:
 
 
 def test_nobody_but_the_clock_reads_the_machines_time() -> None:
-    """It may be wrong. What only measures or shows something may look at it."""
-    allowed = {"execution.clock", "execution.bench.floor", "execution.cli.findings", "execution.demo.show"}
+    """It may be wrong. What only measures, shows or spares something may look at it."""
+    allowed = {
+        *("execution.clock", "execution.bench.floor", "execution.cli.findings", "execution.demo.show"),
+        "events.deadlines",
+    }
     found = {name for name, path in modules() if any(wall_clock_readings(tree_of(path)))}
     assert found == allowed
 

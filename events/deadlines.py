@@ -1,0 +1,28 @@
+"""Deadlines that travel with a message, as the `expirytime` of CloudEvents.
+
+They are by the clocks of the machines, which may differ. That is good enough, because nothing depends on them: who has
+sent a message waits by its own monotonic clock, and a deadline only spares others an answer that nobody waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+EXPIRY = "ce_expirytime"
+
+
+def deadline_in(seconds: float) -> tuple[str, bytes]:
+    """The header that says until when an answer is of use."""
+    return EXPIRY, (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z").encode()
+
+
+def seconds_left(headers: Mapping[str, bytes]) -> float | None:
+    """Until the deadline, less than 0 after it; None without one.
+
+    Raises:
+        ValueError: the header says no time.
+    """
+    if (text := headers.get(EXPIRY)) is None:
+        return None
+    return (datetime.fromisoformat(text.decode()) - datetime.now(UTC)).total_seconds()

@@ -1,0 +1,55 @@
+"""Closing aiokafka's clients: in order if the brokers let them, and within seconds whatever the brokers do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+from aiokafka.errors import KafkaError
+
+log = structlog.get_logger(__name__)
+
+CLOSE_SECONDS = 2.0
+"""What one step of closing may take."""
+
+_Close = Callable[[], Awaitable[Any]]
+
+
+async def close_producer(producer: Any) -> None:
+    """Close it. What it still holds is given up: who sent that is told, or does not ask any more."""
+
+    async def give_up() -> None:
+        producer._message_accumulator.fail_all(KafkaError("the producer has been closed"))
+
+    # A producer that is only stopped waits for the delivery of what it may never be able to deliver.
+    await _close("producer", [producer._sender.close, give_up, producer.stop, producer.client.close])
+
+
+async def close_consumer(consumer: Any) -> None:
+    """Close it, and leave its group, so that others take over at once."""
+    if not await _close("consumer", [consumer.stop]):
+        coordinator, fetcher = consumer._coordinator, consumer._fetcher
+        steps: list[_Close] = [fetcher.close] if fetcher is not None else []
+        if hasattr(coordinator, "_stop_heartbeat_task"):
+            steps += [coordinator._stop_heartbeat_task, coordinator._stop_commit_offsets_refresh_task]
+        await _close("consumer", [*steps, consumer._client.close])
+
+
+async def _close(what: str, steps: Sequence[_Close]) -> bool:
+    """Take the steps, one after the other; False if one of them did not end well."""
+    is_closed = True
+    for step in steps:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await step()
+        except Exception as error:  # noqa: BLE001 - it is often closed because something is wrong with it
+            log.debug("kafka.not_closed_in_order", what=what, error=told(error))
+            is_closed = False
+    return is_closed
+
+
+def told(error: BaseException) -> str:
+    """What went wrong, also of errors without a text."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")
