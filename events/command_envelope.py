@@ -14,18 +14,23 @@ from uuid import UUID
 import orjson
 from msgspec import Struct
 
-from events.codec import MalformedRecordError, Record
+from events.codec import Record
 from events.envelope import CONTENT_TYPE, SPEC_VERSION
+from events.request_reply import CORRELATION
 
 PREFIX = "agent.execution."
 COMMANDS = ("create", "start", "cancel", "pause", "resume", "retry", "report_progress", "submit_result")
 """What can be commanded; a command's type is one of these behind the prefix."""
 REPLY_TYPE = f"{PREFIX}answered"
-CORRELATION, CAUSATION = "ce_correlationid", "ce_causationid"
+CAUSATION = "ce_causationid"
 MAX_ID_LENGTH = 255
 
 _REQUIRED = ("ce_id", "ce_source", "ce_type", "ce_specversion", "ce_time")
 _DIGITS = frozenset("0123456789")
+
+
+class MalformedEnvelopeError(ValueError):
+    """A record that is no command, or no reply."""
 
 
 class CommandEnvelope(Struct, frozen=True, kw_only=True):
@@ -63,7 +68,7 @@ class CommandEnvelope(Struct, frozen=True, kw_only=True):
             "ce_source": self.source,
             "ce_type": self.type,
             "ce_specversion": SPEC_VERSION,
-            "ce_time": self.time.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            "ce_time": _written(self.time).decode(),
             "ce_subject": None if self.subject is None else str(self.subject),
             "ce_tenant": self.tenant,
             "ce_expectedversion": None if self.expected_version is None else str(self.expected_version),
@@ -80,25 +85,25 @@ class CommandEnvelope(Struct, frozen=True, kw_only=True):
         """The command of a record.
 
         Raises:
-            MalformedRecordError: it is none.
+            MalformedEnvelopeError: it is none.
         """
         try:
             return cls._of(key, value, headers)
         except ValueError as error:
-            if isinstance(error, MalformedRecordError):
+            if isinstance(error, MalformedEnvelopeError):
                 raise
-            raise MalformedRecordError(f"{type(error).__name__}: {error}") from error
+            raise MalformedEnvelopeError(f"{type(error).__name__}: {error}") from error
 
     @classmethod
     def _of(cls, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> CommandEnvelope:
         if missing := [name for name in _REQUIRED if not headers.get(name)]:
-            raise MalformedRecordError(f"without the headers {', '.join(missing)}")
+            raise MalformedEnvelopeError(f"without the headers {', '.join(missing)}")
         text = {name: one.decode() for name, one in headers.items() if name.startswith("ce_")}
         if text["ce_specversion"] != SPEC_VERSION:
-            raise MalformedRecordError(f"CloudEvents {text['ce_specversion']}, not {SPEC_VERSION}")
+            raise MalformedEnvelopeError(f"CloudEvents {text['ce_specversion']}, not {SPEC_VERSION}")
         subject = UUID(text["ce_subject"]) if "ce_subject" in text else None
         if subject is not None and key != str(subject).encode():
-            raise MalformedRecordError("its key is not the execution's id, which keeps the commands of one in order")
+            raise MalformedEnvelopeError("its key is not the execution's id, which keeps the commands of one in order")
         return cls(
             id=_id(text["ce_id"]),
             type=text["ce_type"],
@@ -136,7 +141,7 @@ class CommandReply(Struct, frozen=True, kw_only=True):
         """The reply of a record.
 
         Raises:
-            MalformedRecordError: it is none.
+            MalformedEnvelopeError: it is none.
         """
         try:
             document = orjson.loads(value)
@@ -148,37 +153,66 @@ class CommandReply(Struct, frozen=True, kw_only=True):
                 problem=document.get("problem"),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise MalformedRecordError(f"{type(error).__name__}: {error}") from error
+            raise MalformedEnvelopeError(f"{type(error).__name__}: {error}") from error
+
+
+def reply_record(
+    command: CommandEnvelope, data: bytes, *, reply_id: str, source: str, tenant: str, time: datetime
+) -> Record:
+    """The record of a reply. It has the command's id as its key, and says which command and which request it answers.
+
+    Args:
+        data: a `CommandReply` as JSON.
+        reply_id: the same for every reply to one delivery of the command.
+    """
+    headers = [
+        ("ce_id", reply_id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", REPLY_TYPE.encode()),
+        ("ce_specversion", SPEC_VERSION.encode()),
+        ("ce_time", _written(time)),
+        ("ce_tenant", tenant.encode()),
+        (CAUSATION, command.id.encode()),
+        (CORRELATION, command.correlation or command.id.encode()),
+        ("content-type", CONTENT_TYPE.encode()),
+    ]
+    if command.subject is not None:
+        headers.append(("ce_subject", str(command.subject).encode()))
+    return Record(command.id.encode(), data, headers)
 
 
 def headers_of(pairs: tuple[tuple[str, bytes], ...]) -> dict[str, bytes]:
     """The headers of a command by name.
 
     Raises:
-        MalformedRecordError: there are two of one name, and readers could differ about which of them counts.
+        MalformedEnvelopeError: there are two of one name, and readers could differ about which of them counts.
     """
     headers = dict(pairs)
     if len(headers) != len(pairs):
-        raise MalformedRecordError("two headers have the same name")
+        raise MalformedEnvelopeError("two headers have the same name")
     if any(not isinstance(value, bytes) for value in headers.values()):
-        raise MalformedRecordError("a header has no value")
+        raise MalformedEnvelopeError("a header has no value")
     return headers
+
+
+def _written(time: datetime) -> bytes:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()
 
 
 def _id(text: str) -> str:
     if len(text) > MAX_ID_LENGTH or not all("!" <= character <= "~" for character in text):
-        raise MalformedRecordError(f"its id is not 1 to {MAX_ID_LENGTH} visible ASCII characters")
+        raise MalformedEnvelopeError(f"its id is not 1 to {MAX_ID_LENGTH} visible ASCII characters")
     return text
 
 
 def _time(text: str) -> datetime:
     time = datetime.fromisoformat(text)
     if time.tzinfo is None:
-        raise MalformedRecordError("its time has no zone")
+        raise MalformedEnvelopeError("its time has no zone")
     return time
 
 
 def _version(text: str) -> int:
     if not text or not _DIGITS.issuperset(text) or len(text) > 10 or int(text) < 1:
-        raise MalformedRecordError("the version it expects is no version")
+        raise MalformedEnvelopeError("the version it expects is no version")
     return int(text)

@@ -20,9 +20,13 @@ its successor has answered. The part knows nothing of HTTP: a command from a bus
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from hashlib import sha256
+from http import HTTPStatus
 from random import uniform
 from typing import TypeAlias
 
+import orjson
 import structlog
 
 from execution.access_errors import IdempotencyKeyInProgressError, IdempotencyKeyReusedError
@@ -45,6 +49,8 @@ PAUSE_SECONDS = 0.05
 """Between two batches of a purge that finds more."""
 SOON_SECONDS = 1.0
 """When to come again where the holder is expected to be done any moment."""
+DECISIONS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED})
+"""Refusals that are decisions on an execution, and kept; whatever else is refused may be mended and sent again."""
 _ROUNDS = 10
 """How often a key that changes hands between two looks is looked at again."""
 
@@ -135,6 +141,17 @@ class IdempotencyKeys:
             removed += batch
             await asyncio.sleep(PAUSE_SECONDS)
         return removed
+
+
+def fingerprint_of(method: str, path: str, *, query: str = "", if_match: str = "", body: bytes) -> bytes:
+    """The same for the same request, through whichever door, and however its JSON is spelled."""
+    with suppress(ValueError):  # what is no JSON will be refused; until then its bytes tell it from others
+        document = orjson.loads(body)
+        body = orjson.dumps(document, option=orjson.OPT_SORT_KEYS) if document else b""
+    digest = sha256()
+    for part in (method.encode(), path.encode(), query.encode(), if_match.encode(), body):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
 
 
 def _known(facts: KeyFacts, key: str, fingerprint: bytes) -> Answer | None:

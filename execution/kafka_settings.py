@@ -68,7 +68,7 @@ class KafkaSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_encryption(self) -> Self:
-        far = [one for one in self.kafka_bootstrap_servers or () if not _is_loopback(one)]
+        far = [one for one in self.kafka_bootstrap_servers or () if not is_loopback_server(one)]
         if far and not self.kafka_allow_plaintext:
             raise ValueError(
                 f"EXECUTION_KAFKA_BOOTSTRAP_SERVERS names {far[0]}, which is not this machine, and the connection "
@@ -77,7 +77,8 @@ class KafkaSettings(BaseSettings):
         return self
 
 
-def _is_loopback(server: str) -> bool:
+def is_loopback_server(server: str) -> bool:
+    """Is that `host:port` on this machine? A name other than localhost may mean anything."""
     host = server.rpartition(":")[0].strip("[]")
     try:
         return ip_address(host).is_loopback

@@ -160,6 +160,23 @@ class KeyRing:
         key = await self._found.get(key_token.prefix)
         if key is None or not compare_digest(key.hash, key_token.digest):
             raise InvalidApiKeyError("it is unknown")
+        return self._admitted(key)
+
+    async def principal_named(self, name: str) -> Principal:
+        """Who has the key of that prefix, or `settings`; for callers who have proven in another way that it is theirs.
+
+        Raises:
+            InvalidApiKeyError: it is unknown, expired or revoked.
+        """
+        if name == OWN_NAME and self._own is not None:
+            return self._owner(OWN_NAME)
+        key = await self._found.get(name)
+        if key is None:
+            raise InvalidApiKeyError("it is unknown")
+        return self._admitted(key)
+
+    def _admitted(self, key: ApiKey) -> Principal:
+        """Who has it, unless it is accepted no more."""
         if key.revoked_at is not None:
             raise InvalidApiKeyError("it was revoked")
         if key.is_expired(self._clock.now()):

@@ -38,6 +38,21 @@ def _check_api_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _check_command_secret(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value()) < 32:
+        raise ValueError("must have at least 32 characters, such as `openssl rand -hex 32` gives")
+    return secret
+
+
+def _split_topics(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [item.partition("=") for item in value.split(",") if item.strip()]
+    if not all(equals for _, equals, _ in pairs) or len({topic for topic, _, _ in pairs}) < len(pairs):
+        raise ValueError("must look like topic=tenant,topic=tenant, with each topic once")
+    return {topic.strip(): tenant.strip() for topic, _, tenant in pairs}
+
+
 def _is_postgresql_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
@@ -73,6 +88,10 @@ ApiKeyText = Annotated[SecretStr, AfterValidator(_check_api_key)]
 Names = Annotated[tuple[str, ...], NoDecode, _split_on(",")]
 Servers = Annotated[tuple[str, ...], NoDecode, _split_on(","), AfterValidator(_check_servers)]
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+TenantTopics = Annotated[
+    dict[TopicName, Annotated[str, Field(min_length=1, max_length=100)]], NoDecode, BeforeValidator(_split_topics)
+]
+CommandSecret = Annotated[SecretStr, AfterValidator(_check_command_secret)]
 Folders = Annotated[tuple[Annotated[Path, AfterValidator(_check_folder)], ...], NoDecode, _split_on(os.pathsep)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_uppercase)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]

@@ -15,13 +15,13 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsConfigDict
 
+from execution.command_settings import CommandSettings
 from execution.errors import SettingsError
-from execution.kafka_settings import KafkaSettings
 from execution.setting_types import ApiKeyText, Count, DatabaseUrl, Folders, LogLevel, Names, Seconds
 
 _PREFIX = "EXECUTION_"
 _HEARTBEATS_BEFORE_DEAD = 3
-_SECRETS = frozenset({"database_url", "api_key"})
+_SECRETS = frozenset({"database_url", "api_key", "kafka_commands_secret"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class UnknownVariable:
     nearest: str | None
 
 
-class Settings(KafkaSettings):
+class Settings(CommandSettings):
     """Every setting of the service; immutable once loaded."""
 
     model_config = SettingsConfigDict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from execution.errors import InvalidDocumentError
 
 _KIND = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}$"
 _TRACEPARENT = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+_VALID_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 MAX_YEAR = 9000
 
 
@@ -80,6 +82,14 @@ class Submission(BaseModel):
         if retry is not None and any(storable(one) != one for one in retry.error_types):
             raise ValueError("error_types contains a character that cannot be stored")
         return retry
+
+    def traced_by(self, traceparent: str | None) -> Submission:
+        """With what its sender is traced by, unless it says so itself. Where that is malformed, the standard asks to go
+        on without, not to refuse.
+        """
+        if self.trace_context is None and traceparent and _VALID_TRACEPARENT.fullmatch(traceparent):
+            return self.model_copy(update={"trace_context": traceparent})
+        return self
 
     @classmethod
     def checked(cls, /, **fields: Any) -> Submission:

@@ -16,13 +16,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
-from hashlib import sha256
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-import orjson
 from fastapi import Depends, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -36,7 +33,7 @@ from execution.api.preferences import preferred_wait
 from execution.api.problems import problem
 from execution.domain.execution import Execution
 from execution.errors import DatabaseError, ExecutionServiceError
-from execution.idempotency import SOON_SECONDS, IdempotencyKeys
+from execution.idempotency import DECISIONS, SOON_SECONDS, IdempotencyKeys, fingerprint_of
 from execution.keyed_answer import Answer, AnswerTo, KeyedRequest, Reservation
 from execution.shielded import to_its_end
 
@@ -44,7 +41,6 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 MAX_LENGTH = 255
 _KEPT_HEADERS = ("content-type", "etag", "location", "preference-applied")
-_DECISIONS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED})
 
 
 class _OnceRoute(APIRoute):
@@ -146,7 +142,7 @@ async def _carry_out(request: Request, keys: IdempotencyKeys, held: Reservation,
     try:
         return await _in_time(request, held, handle)
     except ExecutionServiceError as error:
-        if error.status in _DECISIONS and not error.retriable:
+        if error.status in DECISIONS and not error.retriable:
             return problem(error, request)
         await _let_go(keys, held, error.status, retriable=error.retriable)
         raise
@@ -178,7 +174,7 @@ async def _keep(keys: IdempotencyKeys, held: Reservation, response: Response) ->
     if isinstance(response, UnfinishedAnswer):
         await keys.release(held)
         return response
-    if not (response.status_code < HTTPStatus.MULTIPLE_CHOICES or response.status_code in _DECISIONS):
+    if not (response.status_code < HTTPStatus.MULTIPLE_CHOICES or response.status_code in DECISIONS):
         await _let_go(keys, held, response.status_code)
         return response
     answer = _answer_of(response)
@@ -196,7 +192,7 @@ def _answer_of(response: Response) -> Answer:
 
 
 async def _let_go(keys: IdempotencyKeys, held: Reservation, status: int, *, retriable: bool = False) -> None:
-    if status < HTTPStatus.INTERNAL_SERVER_ERROR and not (retriable and status in _DECISIONS):
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR and not (retriable and status in DECISIONS):
         await keys.forget(held)
     else:
         await keys.release(held)
@@ -207,12 +203,7 @@ def _replayed(answer: Answer) -> Response:
 
 
 async def _fingerprint(request: Request) -> bytes:
-    """The same for the same request, however its JSON is spelled and however long its sender is willing to wait."""
-    body = await request.body()
-    with suppress(ValueError):  # what is no JSON will be refused; until then its bytes tell it from others
-        body = orjson.dumps(orjson.loads(body), option=orjson.OPT_SORT_KEYS)
-    digest = sha256()
-    target = request.url.path, request.url.query, ", ".join(request.headers.getlist("if-match"))
-    for part in (request.method.encode(), *(one.encode() for one in target), body):
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.digest()
+    """However long its sender is willing to wait: that is no part of what it asks for."""
+    if_match = ", ".join(request.headers.getlist("if-match"))
+    url = request.url
+    return fingerprint_of(request.method, url.path, query=url.query, if_match=if_match, body=await request.body())
