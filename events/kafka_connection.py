@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from events.kafka_security import KafkaSecurity
+
 
 @dataclass(frozen=True, kw_only=True)
 class KafkaConnection:
@@ -15,14 +17,18 @@ class KafkaConnection:
     timeout: float = 10.0
     """Seconds that one thing may take: connecting, asking, publishing a batch."""
     client_id: str = "execution"
-    security: dict[str, Any] = field(default_factory=dict, repr=False)
-    """What aiokafka is told of TLS and SASL; secrets are in it."""
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
+    """Plain, unless said otherwise."""
 
     def options(self) -> dict[str, Any]:
-        """The arguments that all of aiokafka's clients have in common."""
+        """The arguments that all of aiokafka's clients have in common; secrets are in them.
+
+        Raises:
+            UnusableTlsFileError, UnreadableSecretError: because of a file of `security`, which the text names.
+        """
         return {
             "bootstrap_servers": list(self.bootstrap_servers),
             "client_id": self.client_id,
             "request_timeout_ms": int(self.timeout * 1000),
-            **self.security,
+            **self.security.options(),
         }

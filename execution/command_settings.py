@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from execution.kafka_settings import KafkaSettings, is_loopback_server
+from execution.kafka_settings import KafkaSettings
 from execution.setting_types import CommandSecret, TenantTopics, TopicName
 
 
@@ -61,10 +61,9 @@ class CommandSettings(KafkaSettings):
 
     @model_validator(mode="after")
     def _check_unsigned(self) -> Self:
-        far = [one for one in self.kafka_bootstrap_servers or () if not is_loopback_server(one)]
-        if far and self.kafka_commands_allow_unsigned:
+        if self._far and self.kafka_commands_allow_unsigned:
             raise ValueError(
-                f"EXECUTION_KAFKA_COMMANDS_ALLOW_UNSIGNED is for brokers on this machine, and {far[0]} is not one; "
+                f"EXECUTION_KAFKA_COMMANDS_ALLOW_UNSIGNED is for brokers on this machine, and {self._far} is not one; "
                 "set EXECUTION_KAFKA_COMMANDS_SECRET, and let senders sign"
             )
         return self

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
-from execution.setting_types import Servers, TopicName
+from execution.kafka_security_settings import KafkaSecuritySettings
+from execution.setting_types import TopicName
 
 
-class KafkaSettings(BaseSettings):
+class KafkaSettings(KafkaSecuritySettings):
     """A part of `Settings`."""
 
     model_config = SettingsConfigDict(use_attribute_docstrings=True)
-
-    kafka_bootstrap_servers: Servers | None = None
-    """Kafka brokers, `host:port` separated by commas. Unset: events and commands stay in this process."""
-
-    kafka_allow_plaintext: bool = False
-    """Talk to brokers on other machines without encryption. Default off: events say what clients do."""
 
     kafka_timeout_seconds: Annotated[float, Field(ge=1, le=300, allow_inf_nan=False)] = 10.0
     """Time that connecting to Kafka, or publishing one batch, may take; then the connection is thrown away and made
@@ -65,22 +59,3 @@ class KafkaSettings(BaseSettings):
     relay_niceness: Annotated[int, Field(ge=0, le=19)] = 10
     """How far the process of `execution relay` stands back behind others of its machine, as `nice` does. Default 10:
     where executions use all processors they lose little, and the relay catches up afterwards. 0: it does not."""
-
-    @model_validator(mode="after")
-    def _check_encryption(self) -> Self:
-        far = [one for one in self.kafka_bootstrap_servers or () if not is_loopback_server(one)]
-        if far and not self.kafka_allow_plaintext:
-            raise ValueError(
-                f"EXECUTION_KAFKA_BOOTSTRAP_SERVERS names {far[0]}, which is not this machine, and the connection "
-                "would not be encrypted; EXECUTION_KAFKA_ALLOW_PLAINTEXT=true accepts that"
-            )
-        return self
-
-
-def is_loopback_server(server: str) -> bool:
-    """Is that `host:port` on this machine? A name other than localhost may mean anything."""
-    host = server.rpartition(":")[0].strip("[]")
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

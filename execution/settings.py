@@ -9,9 +9,9 @@ import os
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsConfigDict
 
@@ -21,7 +21,6 @@ from execution.setting_types import ApiKeyText, Count, DatabaseUrl, Folders, Log
 
 _PREFIX = "EXECUTION_"
 _HEARTBEATS_BEFORE_DEAD = 3
-_SECRETS = frozenset({"database_url", "api_key", "kafka_commands_secret"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,5 +282,13 @@ def _describe(problem: ErrorDetails) -> str:
     if problem["type"] == "extra_forbidden":
         nearest = next(iter(get_close_matches(field, Settings.model_fields, n=1)), None)
         return f"{field} is not a setting" + (f"; did you mean {nearest}?" if nearest else "")
-    shown = "" if field in _SECRETS or problem["type"] == "value_error" else f" (got {problem['input']!r})"
+    shown = "" if _is_secret(field) or problem["type"] == "value_error" else f" (got {problem['input']!r})"
     return f"{_variable(field)}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _is_secret(field: str) -> bool:
+    return _holds_secret(Settings.model_fields[field].annotation)
+
+
+def _holds_secret(annotation: object) -> bool:
+    return annotation is SecretStr or any(_holds_secret(one) for one in get_args(annotation))

@@ -8,15 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from events.bus import EventBus, InProcessEventBus
 from events.commands import CommandBus, InProcessCommandBus
 from events.kafka import KafkaEventBus
-from events.kafka_connection import KafkaConnection
 from events.kafka_topics import Topic
 from execution.builtin import register_builtin_handlers
 from execution.builtin.summarizer import answer_model_request
 from execution.durable_relay import DurableRelay
 from execution.embedded import EmbeddedPostgres
-from execution.errors import SettingsError
 from execution.event_emitter import ExecutionEventEmitter
 from execution.handlers import HandlerRegistry
+from execution.kafka_access import kafka_connection
 from execution.log import hand_to_host
 from execution.repository.agents import Agent, AgentDirectory
 from execution.repository.database import Database
@@ -146,13 +145,9 @@ def kafka_event_bus(settings: Settings) -> KafkaEventBus:
     """The bus of the configured brokers.
 
     Raises:
-        SettingsError: none are configured.
+        SettingsError: as `kafka_connection`.
     """
-    if settings.kafka_bootstrap_servers is None:
-        raise SettingsError(["EXECUTION_KAFKA_BOOTSTRAP_SERVERS: must be set, there is nothing to publish to"])
-    connection = KafkaConnection(
-        bootstrap_servers=settings.kafka_bootstrap_servers, timeout=settings.kafka_timeout_seconds
-    )
+    connection = kafka_connection(settings)
     topic = Topic(
         name=settings.kafka_events_topic,
         partitions=settings.kafka_events_partitions,

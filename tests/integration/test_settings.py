@@ -90,9 +90,9 @@ class TestDatabaseUrl:
         assert settings.database_url.get_secret_value() == url
 
     def test_the_password_is_not_shown(self) -> None:
-        settings = Settings.load(database_url="postgresql://u:secret@h/d")
-        assert "secret" not in repr(settings)
-        assert "secret" not in settings.model_dump_json()
+        settings = Settings.load(database_url="postgresql://u:whispered@h/d")
+        assert "whispered" not in repr(settings)
+        assert "whispered" not in settings.model_dump_json()
 
     @pytest.mark.parametrize(
         "url",
@@ -176,4 +176,5 @@ class TestKafka:
     def test_another_machine_without_encryption_is_refused_unless_it_is_meant(self, servers: str) -> None:
         (problem,) = problems_of(kafka_bootstrap_servers=servers)
         assert "EXECUTION_KAFKA_ALLOW_PLAINTEXT=true accepts that" in problem
+        assert "set EXECUTION_KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL" in problem
         assert Settings.load(kafka_bootstrap_servers=servers, kafka_allow_plaintext=True).kafka_bootstrap_servers
