@@ -77,6 +77,8 @@ class Consuming:
 
     topics: Sequence[Topic]
     group: str
+    answers: Sequence[Topic] = ()
+    """Topics that are written to for what was consumed: created or checked at the start, too."""
     in_flight_limit: int = 200
     """Records that are worked on at the same time."""
     silence_seconds: float = 30.0
@@ -132,7 +134,7 @@ class ConsumerSession:
 
     async def _start(self) -> None:
         async with asyncio.timeout(self._connection.timeout):
-            for topic in self._consuming.topics:
+            for topic in (*self._consuming.topics, *self._consuming.answers):
                 await ensure_topic(self._connection, topic)
         self._consumer = AIOKafkaConsumer(
             **self._connection.options(),

@@ -37,6 +37,8 @@ class Topic:
     """Copies of each partition; None: as many as the brokers' default says."""
     largest_record: int = 1_048_576
     """Bytes of the largest record, headers and all."""
+    is_foreign: bool = False
+    """Another service's, which knows how it has to be: it must be there, and is neither created nor checked."""
 
     def to_create(self) -> NewTopic:
         """As Kafka is asked for it. Compaction is off: it would keep the last event of each execution and no other."""
@@ -57,14 +59,16 @@ async def ensure_topic(connection: KafkaConnection, topic: Topic) -> None:
     """Create the topic, or check the one that is there. What is only otherwise than configured is logged.
 
     Raises:
-        UnfitTopicError: it is compacted, or does not take our largest records.
+        UnfitTopicError: it is compacted, does not take our largest records, or is another service's and not there.
         KafkaError, OSError, TimeoutError: no answer, or a refusal.
     """
     admin = AIOKafkaAdminClient(**connection.options())
     try:
         async with asyncio.timeout(connection.timeout):
             await admin.start()
-            if not await _create(admin, topic):
+            if topic.is_foreign:
+                await _find(admin, topic)
+            elif not await _create(admin, topic):
                 await _check(admin, topic)
     finally:
         async with asyncio.timeout(CLOSE_SECONDS):
@@ -82,6 +86,12 @@ async def _create(admin: AIOKafkaAdminClient, topic: Topic) -> bool:
         raise error(*message)
     log.info("kafka.topic_created", topic=topic.name, partitions=topic.partitions)
     return True
+
+
+async def _find(admin: AIOKafkaAdminClient, topic: Topic) -> None:
+    (description,) = await admin.describe_topics([topic.name])
+    if for_code(description["error_code"]) is not NoError:
+        raise UnfitTopicError(topic.name, "it is not there; the service that it belongs to creates it")
 
 
 async def _check(admin: AIOKafkaAdminClient, topic: Topic) -> None:

@@ -10,7 +10,8 @@ commits an offset when the record's reply, or dead letter, is acknowledged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -19,8 +20,11 @@ import structlog
 
 from events.codec import Record
 from events.command_envelope import CommandEnvelope, MalformedEnvelopeError, headers_of, reply_record
-from events.dead_letters import dead_letter
+from events.consumer_session import Consuming
+from events.dead_letters import LARGEST_VALUE, ROOM, dead_letter
+from events.kafka_connection import KafkaConnection
 from events.kafka_sender import KafkaSender, RecordTooLargeError
+from events.kafka_topics import Topic
 from events.ordered_consumer import OrderedConsumer
 from execution.access_errors import InsufficientScopeError
 from execution.command_answers import CommandAnswers, CommandTally, problem_answer
@@ -31,18 +35,26 @@ from execution.command_errors import (
     UntrustedCommandError,
 )
 from execution.command_trust import CommandTrust
-from execution.errors import ExecutionServiceError
-from execution.incoming_command import IncomingCommand
+from execution.errors import ExecutionServiceError, SettingsError
+from execution.incoming_command import IncomingCommand, path_of
+from execution.kafka_access import kafka_connection
 from execution.keyed_answer import Answer
+from execution.keys import KeyRing
 from execution.principal import Principal, Scope
 from execution.problems import MEDIA_TYPE
 from execution.request_errors import DocumentTooComplexError, MalformedRequestError, RequestTooLargeError
 from execution.service import ExecutionService
+from execution.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 AHEAD = timedelta(minutes=5)
 """How far a sender's clock may be ahead of the database's."""
+NO_TRUST = (
+    "nobody can be known to send commands: set EXECUTION_KAFKA_COMMANDS_SECRET to accept signed ones, or "
+    "EXECUTION_KAFKA_COMMANDS_TENANTS for topics of tenants' own; for brokers on this machine, "
+    "EXECUTION_KAFKA_COMMANDS_ALLOW_UNSIGNED=true accepts any"
+)
 _NO_COMMANDS = (
     MalformedCommandError,
     UnknownCommandError,
@@ -95,8 +107,8 @@ class CommandHandler:
         if not sender.may(Scope.WRITE):
             raise InsufficientScopeError(Scope.WRITE, sender.scopes)
         self._check_age(envelope)
+        delivery.path = path_of(envelope)
         command = IncomingCommand.of(envelope, limit=self._settings.ordinary_request_limit_bytes)
-        delivery.path = command.path
         own = self._service.for_tenant(sender.tenant_id, sender.actor)
         return await self._answers.answer(own, sender.tenant_id, envelope.id, command)
 
@@ -151,12 +163,67 @@ class CommandHandler:
         )
 
 
-class CommandConsumer:
-    """The consumer of a process and what it works with, for whoever runs it or looks after it."""
+class CommandConsumer(OrderedConsumer):
+    """The consumer of commands of one process."""
 
-    def __init__(self, consumer: OrderedConsumer, handler: CommandHandler) -> None:
-        self.consumer = consumer
+    def __init__(self, connection: KafkaConnection, settings: Settings, handler: CommandHandler) -> None:
+        consuming = Consuming(
+            topics=command_topics(settings),
+            group=settings.kafka_commands_group,
+            answers=answer_topics(settings),
+            in_flight_limit=settings.kafka_commands_in_flight,
+            silence_seconds=settings.kafka_commands_silence_seconds,
+        )
+        super().__init__(connection, consuming, handler.handle)
         self.tally = handler.tally
+
+
+@asynccontextmanager
+async def open_command_consumer(service: ExecutionService, keys: KeyRing) -> AsyncIterator[CommandConsumer]:
+    """What carries out the commands that come over the configured brokers; run it with its `run()`.
+
+    It connects when it runs, and as often as it takes: brokers that are away keep nobody from starting.
+
+    Raises:
+        SettingsError: no brokers are configured, or no way to know who sends a command.
+    """
+    settings = service.settings
+    connection = kafka_connection(settings)
+    if not settings.commands_can_be_trusted:
+        raise SettingsError([NO_TRUST])
+    sender = KafkaSender(connection, answer_topics(settings))
+    try:
+        handler = CommandHandler(service, CommandTrust(keys, settings), sender)
+        yield CommandConsumer(connection, settings, handler)
+    finally:
+        await sender.stop()
+
+
+def command_topics(settings: Settings) -> list[Topic]:
+    """Where commands come from, as those topics are meant to be."""
+    names = [settings.kafka_commands_topic, *settings.kafka_commands_tenants]
+    return [_topic(settings, name, settings.ordinary_request_limit_bytes + ROOM) for name in names]
+
+
+def answer_topics(settings: Settings) -> list[Topic]:
+    """Where replies and dead letters go."""
+    # An execution's parameters, result, context and error, each as large as may be.
+    replies = _topic(settings, settings.kafka_replies_topic, 4 * settings.inline_limit_bytes + ROOM)
+    hours = settings.kafka_dead_letters_retention_hours
+    letters = _topic(settings, settings.kafka_dead_letters_topic, LARGEST_VALUE + ROOM, hours=hours, partitions=1)
+    return [replies, letters]
+
+
+def _topic(
+    settings: Settings, name: str, largest: int, *, hours: float | None = None, partitions: int | None = None
+) -> Topic:
+    return Topic(
+        name=name,
+        partitions=partitions or settings.kafka_commands_partitions,
+        retention_seconds=(hours or settings.kafka_commands_retention_hours) * 3_600,
+        replication=settings.kafka_replication_factor,
+        largest_record=max(1_048_576, largest),
+    )
 
 
 class _Delivery:

@@ -77,11 +77,9 @@ class IncomingCommand:
             UnknownCommandError, MalformedCommandError: of its head.
             RequestTooLargeError, MalformedRequestError, DocumentTooComplexError, InvalidFieldsError: of its data.
         """
-        if envelope.name not in COMMAND_MODELS or not envelope.type.startswith(PREFIX):
-            raise UnknownCommandError(envelope.type, (f"{PREFIX}{name}" for name in COMMANDS))
         if len(envelope.data) > limit:
             raise RequestTooLargeError(limit)
-        path = _path(envelope)
+        path = path_of(envelope)
         data = _validated(COMMAND_MODELS[envelope.name], envelope.data)
         submission = data.traced_by(envelope.traceparent) if isinstance(data, Submission) else None
         if submission is not None and envelope.subject not in {None, submission.id}:
@@ -113,7 +111,14 @@ class IncomingCommand:
             raise PreconditionFailedError(self.execution_id) from None
 
 
-def _path(envelope: CommandEnvelope) -> str:
+def path_of(envelope: CommandEnvelope) -> str:
+    """Where the same request over HTTP would go.
+
+    Raises:
+        UnknownCommandError, MalformedCommandError: nowhere.
+    """
+    if envelope.name not in COMMAND_MODELS or not envelope.type.startswith(PREFIX):
+        raise UnknownCommandError(envelope.type, (f"{PREFIX}{name}" for name in COMMANDS))
     if envelope.name == CREATE:
         if envelope.expected_version is not None:
             raise MalformedCommandError("a new execution has no version to expect")

@@ -15,7 +15,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("execution", "events", "migrations")
-FOR_OTHER_SERVICES = {"events.request_reply"}
+FOR_OTHER_SERVICES = {"events.command_client"}
 """Modules that programs outside this repository import."""
 
 # Put together from pieces, so that this file does not hold what it forbids.
@@ -116,6 +116,7 @@ def test_nobody_but_the_clock_reads_the_machines_time() -> None:
     """It may be wrong. What only measures, shows or spares something may look at it."""
     allowed = {
         *("execution.clock", "execution.bench.floor", "execution.cli.findings", "execution.demo.show"),
+        "events.command_client",  # of its sender's machine
         "events.deadlines",
     }
     found = {name for name, path in modules() if any(wall_clock_readings(tree_of(path)))}
