@@ -22,6 +22,7 @@ from prometheus_client.core import (
     SummaryMetricFamily,
 )
 
+from execution.command_metrics import CommandMetrics
 from execution.durations import Durations
 from execution.execution_tally import ExecutionTally
 from execution.loop_lag import LoopLag
@@ -47,6 +48,7 @@ class ServiceMetrics:
         self.worker: Worker | None = None
         """The worker of this process, once there is one."""
         self.relay = RelayMetrics()
+        self.commands = CommandMetrics()
         self._service = service
         self._loop_lag = LoopLag()
         self._executions = ExecutionTally(service.registry.__contains__)
@@ -77,6 +79,7 @@ class ServiceMetrics:
         yield from _of_queue(self._queue)
         yield from self._of_worker()
         yield from self.relay.read()
+        yield from self.commands.read()
         yield from _of_lanes(database)
         yield from _of_pool(database)
         yield GaugeMetricFamily(

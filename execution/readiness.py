@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import structlog
 
+from execution.command_consumer import CommandConsumer
 from execution.durable_relay import DurableRelay
 from execution.errors import DatabaseError, OverloadedError, SchemaMismatchError
 from execution.relay_survey import RelaySurvey
@@ -93,6 +94,10 @@ class Readiness:
         """A relay runs in this process. Without it nothing is lost, and everything else goes on."""
         self.add("relay", lambda: _check_relay(relay))
 
+    def watch_commands(self, consumer: CommandConsumer) -> None:
+        """Commands over Kafka are carried out here. Without that they wait in their topic, and all else goes on."""
+        self.add("commands", lambda: _check_commands(consumer))
+
     def watch_barrier(self, survey: RelaySurvey) -> None:
         """Whoever keeps a transaction open keeps PostgreSQL from cleaning up, and the cursor from growing simple."""
         self.add("barrier", lambda: _check_barrier(survey))
@@ -166,6 +171,16 @@ async def _check_relay(relay: DurableRelay) -> Finding:
         return FINE
     seconds = time.monotonic() - relay.state.failing_since
     return Finding(verdict=Verdict.DEGRADED, reason=f"no event could be published for {seconds:.0f} s")
+
+
+async def _check_commands(consumer: CommandConsumer) -> Finding:
+    for since, what in (
+        (consumer.state.failing_since, "no command could be read"),
+        (consumer.tally.waiting_since, "commands have waited for PostgreSQL"),
+    ):
+        if since is not None:
+            return Finding(verdict=Verdict.DEGRADED, reason=f"{what} for {time.monotonic() - since:.0f} s")
+    return FINE
 
 
 async def _check_barrier(survey: RelaySurvey) -> Finding:

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from execution.api.rate_limit import RateLimits
 from execution.api.room import Rooms
 from execution.api.streams import OpenStreams
+from execution.command_consumer import CommandConsumer
 from execution.durable_relay import DurableRelay
 from execution.keys import KeyRing
 from execution.metrics import ServiceMetrics
@@ -49,6 +50,11 @@ class Door:
         """They go from this process, or may."""
         self.metrics.relay.relay = relay
         self.readiness.watch_relay(relay)
+
+    def watch_commands(self, consumer: CommandConsumer) -> None:
+        """Commands over Kafka are carried out in this process."""
+        self.metrics.commands.consumer = consumer
+        self.readiness.watch_commands(consumer)
 
     @property
     def settings(self) -> Settings:

@@ -17,8 +17,8 @@ MAX_DAYS = 36_500
 def add_key_commands(app: typer.Typer) -> None:
     """Declare them, as a group."""
     keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke the API keys of the HTTP server.")
-    for command in (create, list_, revoke):
-        keys.command(name=command.__name__.rstrip("_"))(command)
+    for command in (create, list_, revoke, signing_secret):
+        keys.command(name=command.__name__.rstrip("_").replace("_", "-"))(command)
     app.add_typer(keys, name="keys")
 
 
@@ -62,3 +62,14 @@ def revoke(
     from execution.cli.keys import revoke_key
 
     run(revoke_key(which, as_json=as_json), as_json=as_json)
+
+
+def signing_secret(
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="How the key begins, or `settings`.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Print what the owner of a key signs commands over Kafka with; needs EXECUTION_KAFKA_COMMANDS_SECRET."""
+    from execution.cli.keys import show_signing_secret
+
+    run(show_signing_secret(prefix, as_json=as_json), as_json=as_json)

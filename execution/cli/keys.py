@@ -1,4 +1,4 @@
-"""`execution keys create`, `list` and `revoke`."""
+"""`execution keys create`, `list`, `revoke` and `signing-secret`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from datetime import datetime, timedelta
 
 from rich.table import Table
 
+from events.command_signature import signing_secret
 from execution.cli.connection import client_settings
 from execution.cli.output import answer, console, hint, print_json
 from execution.domain.execution import JsonObject
+from execution.errors import SettingsError
+from execution.key_token import prefix_of
 from execution.keys import KeyRing
 from execution.presentation import printable
 from execution.principal import Scope
@@ -55,6 +58,18 @@ async def revoke_key(which: str, *, as_json: bool) -> None:
         key = await ring.revoke(which)
     sentence = f"{key.prefix}  revoked {_day(key.revoked_at)}; servers refuse it within 5 s"
     answer(_document(key), sentence, as_json=as_json)
+
+
+async def show_signing_secret(which: str, *, as_json: bool) -> None:
+    """Print the secret alone on standard output, so that a script can take it from there."""
+    settings = client_settings()
+    if settings.kafka_commands_secret is None:
+        raise SettingsError(["EXECUTION_KAFKA_COMMANDS_SECRET: must be set, signing secrets are derived from it"])
+    prefix = prefix_of(which)
+    async with _key_ring(settings) as ring:
+        await ring.principal_named(prefix)  # refuses a key that nothing could be signed with
+    secret = signing_secret(settings.kafka_commands_secret.get_secret_value(), prefix)
+    answer({"key": prefix, "secret": secret}, secret, as_json=as_json)
 
 
 @asynccontextmanager

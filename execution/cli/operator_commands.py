@@ -17,7 +17,7 @@ from execution.cli.running import run
 
 def add_operator_commands(app: typer.Typer) -> None:
     """Declare them, in the order of `--help`."""
-    for command in (demo, serve, worker, relay, migrate, doctor, bench):
+    for command in (demo, serve, worker, relay, commands, migrate, doctor, bench):
         app.command()(command)
 
 
@@ -38,6 +38,7 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on; 0: a free one.")] = None,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Run no executions here.")] = False,
     no_relay: Annotated[bool, typer.Option("--no-relay", help="Publish no events from here.")] = False,
+    no_commands: Annotated[bool, typer.Option("--no-commands", help="Carry out no commands from Kafka.")] = False,
     concurrency: Concurrency = None,
     kinds: OnlyKinds = None,
     handlers: Handlers = None,
@@ -55,7 +56,8 @@ def serve(
         handlers=handlers,
         drain_timeout_seconds=drain_timeout,
     )
-    run(serve_http(overrides, worker=not no_worker, relay=not no_relay, as_json=as_json), as_json=as_json)
+    parts = {"worker": not no_worker, "relay": not no_relay, "commands": not no_commands}
+    run(serve_http(overrides, **parts, as_json=as_json), as_json=as_json)
 
 
 def worker(
@@ -80,6 +82,13 @@ def relay(*, as_json: AsJson = False) -> None:
     from execution.cli.relaying import relay as relay_events
 
     run(relay_events({}, as_json=as_json), as_json=as_json)
+
+
+def commands(*, handlers: Handlers = None, as_json: AsJson = False) -> None:
+    """Carry out commands from Kafka until a stop; as many as there are share the work."""
+    from execution.cli.commanding import command
+
+    run(command(_given(handlers=handlers), as_json=as_json), as_json=as_json)
 
 
 def migrate(

@@ -14,6 +14,7 @@ from execution.api.server import HttpServer, bound
 from execution.cli.output import answer, console, hint
 from execution.cli.stopping import StopSignals, until_stopped
 from execution.cli.working import process_settings, stop_runs, stopping_its_runs, worker_facts
+from execution.command_consumer import NO_TRUST, open_command_consumer
 from execution.domain.execution import JsonObject
 from execution.keys import KeyRing
 from execution.lifecycle import kept_running
@@ -41,13 +42,17 @@ class _Part(Protocol):
     def stop(self) -> None: ...
 
 
-async def serve(overrides: Mapping[str, Any], *, worker: bool, relay: bool, as_json: bool) -> int:
+async def serve(overrides: Mapping[str, Any], *, worker: bool, relay: bool, commands: bool, as_json: bool) -> int:
     """Serve HTTP until told to stop; 0 once requests have ended and the worker has drained."""
     settings = process_settings(overrides)
-    return await until_stopped(lambda signals: _serve(settings, signals, worker=worker, relay=relay, as_json=as_json))
+    return await until_stopped(
+        lambda signals: _serve(settings, signals, worker=worker, relay=relay, commands=commands, as_json=as_json)
+    )
 
 
-async def _serve(settings: Settings, signals: StopSignals, *, worker: bool, relay: bool, as_json: bool) -> None:
+async def _serve(
+    settings: Settings, signals: StopSignals, *, worker: bool, relay: bool, commands: bool, as_json: bool
+) -> None:
     # The address first: a second server on it should not start everything else before it finds out.
     with bound(settings.host, settings.port) as listening:
         async with (
@@ -69,7 +74,7 @@ async def _serve(settings: Settings, signals: StopSignals, *, worker: bool, rela
                 _announce(server, own_worker, service, parts, as_json=as_json), name="announcement"
             )
             try:
-                async with _relaying(door, here=relay):
+                async with _relaying(door, here=relay), _commanding(door, here=commands, as_json=as_json):
                     await _run_together(parts)
             finally:
                 announcing.cancel()
@@ -96,6 +101,26 @@ async def _relaying(door: Door, *, here: bool) -> AsyncIterator[None]:
         async with kept_running("kafka relay", relay.run_until_cancelled):
             yield
             await relay.finish()
+
+
+@asynccontextmanager
+async def _commanding(door: Door, *, here: bool, as_json: bool) -> AsyncIterator[None]:
+    """Carry out commands over Kafka, if it is configured and senders can be known, as long as the block.
+
+    Nobody waits for the consumer either.
+    """
+    if not here or door.settings.kafka_bootstrap_servers is None:
+        yield
+        return
+    if not door.settings.commands_can_be_trusted:
+        hint(f"no commands are read from Kafka: {NO_TRUST}", as_json=as_json)
+        yield
+        return
+    async with open_command_consumer(door.service, door.keys) as consumer:
+        door.watch_commands(consumer)
+        async with kept_running("kafka commands", consumer.run_until_cancelled):
+            yield
+            await consumer.finish()
 
 
 async def _run_together(parts: Sequence[_Part]) -> None:

@@ -31,6 +31,7 @@ BODIES: dict[str, JsonObject] = {
 }
 PATHS = {"report_progress": "progress", "submit_result": "result"}
 _OWN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_OWN_MEMBERS = {"request_id", "duration_seconds"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+(?:\+00:00|Z)")
 
 
@@ -46,7 +47,7 @@ class Outcome:
 def unnamed(value: Any) -> Any:
     """With every id and time the same: a twin has others."""
     if isinstance(value, dict):
-        return {name: unnamed(one) for name, one in value.items() if name != "request_id"}
+        return {name: unnamed(one) for name, one in value.items() if name not in _OWN_MEMBERS}
     if isinstance(value, list):
         return [unnamed(one) for one in value]
     return _TIME.sub("TIME", _OWN.sub("ID", value)) if isinstance(value, str) else value
