@@ -9,6 +9,7 @@ import asyncio
 import re
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,7 +76,7 @@ class TokenFile:
 
 @dataclass(frozen=True, kw_only=True)
 class _Kept:
-    """A token that may be used again, and until when (monotonic seconds)."""
+    """A token that may be used again, and until when by the clock."""
 
     token: str = field(repr=False)
     renew_at: float
@@ -90,6 +91,7 @@ class ClientCredentials:
         scope: what the token is to be good for, as the endpoint calls it.
         ca_file: who may vouch for the endpoint; None: whom this system trusts.
         timeout: seconds that one answer may take.
+        clock: seconds that only go forward.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class ClientCredentials:
         scope: str | None = None,
         ca_file: Path | None = None,
         timeout: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url
         self._client_id = client_id
@@ -108,6 +111,7 @@ class ClientCredentials:
         self._scope = scope
         self._ca_file = ca_file
         self._timeout = timeout
+        self._clock = clock
         self._kept: _Kept | None = None
         self._asking = asyncio.Lock()
 
@@ -118,12 +122,12 @@ class ClientCredentials:
         """See `TokenProvider`. One that is still valid is good enough where the endpoint does not answer."""
         async with self._asking:
             kept = self._kept
-            if kept is not None and time.monotonic() < kept.renew_at:
+            if kept is not None and self._clock() < kept.renew_at:
                 return kept.token
             try:
                 return await self._renew()
             except TokenError as error:
-                if kept is None or time.monotonic() >= kept.valid_until:
+                if kept is None or self._clock() >= kept.valid_until:
                     raise
                 log.warning("kafka.token_not_renewed", error=str(error))
                 return kept.token
@@ -133,7 +137,7 @@ class ClientCredentials:
         return {}
 
     async def _renew(self) -> str:
-        asked_at = time.monotonic()
+        asked_at = self._clock()
         answer = await self._ask()
         token = _checked(answer.get("access_token"), self._url)
         seconds = answer.get("expires_in")

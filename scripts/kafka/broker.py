@@ -44,7 +44,8 @@ class Broker:
     """A broker in a folder, which keeps its data and its port from one start to the next.
 
     `overrides` are properties of its configuration that replace or complete those of the template; `format_options` are
-    given to the storage tool, which makes the first SCRAM users, for instance.
+    given to the storage tool, which makes the first SCRAM users, for instance. `listeners` are further doors beside the
+    plain one, by name, each with its security protocol; the rest of what they need is in `overrides`.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Broker:
         port: int | None = None,
         overrides: Mapping[str, str] | None = None,
         format_options: Sequence[str] = (),
+        listeners: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -64,11 +66,17 @@ class Broker:
         self._overrides = dict(overrides or {})
         self._format_options = tuple(format_options)
         self.port = self._keep_port(port)
+        self._protocols = dict(listeners or {})
+        self._ports = {name: self._keep_port(None, f"port-{name}") for name in self._protocols}
 
     @property
     def servers(self) -> str:
         """What clients are given as bootstrap servers."""
         return f"{HOST}:{self.port}"
+
+    def servers_of(self, listener: str) -> str:
+        """The same of one of the further listeners."""
+        return f"{HOST}:{self._ports[listener]}"
 
     @property
     def pid(self) -> int | None:
@@ -155,8 +163,8 @@ class Broker:
         self.stop()
         self.start()
 
-    def _keep_port(self, wanted: int | None) -> int:
-        kept = self.folder / "port"
+    def _keep_port(self, wanted: int | None, name: str = "port") -> int:
+        kept = self.folder / name
         if wanted is None and kept.exists():
             return int(kept.read_text())
         port = wanted or _free_port()
@@ -164,8 +172,14 @@ class Broker:
         return port
 
     def _configure(self) -> None:
-        ports = {"port": str(self.port), "controller_port": str(_free_port())}
-        filled_in = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(ports, data=str(self._data))
+        values = {
+            "port": str(self.port),
+            "controller_port": str(_free_port()),
+            "data": str(self._data),
+            "further_listeners": "".join(f",{name}://{self.servers_of(name)}" for name in self._ports),
+            "further_protocols": "".join(f",{name}:{protocol}" for name, protocol in self._protocols.items()),
+        }
+        filled_in = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(values)
         overrides = "".join(f"{name}={value}\n" for name, value in self._overrides.items())  # the last one counts
         self._properties.touch(mode=0o600)  # before there is a password in it
         self._properties.write_text(filled_in + overrides, encoding="utf-8")

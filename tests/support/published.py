@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from events.codec import EventCodec
 from events.envelope import Envelope
@@ -40,27 +41,27 @@ class Published:
             last[execution] = max(before, version)
 
 
-async def published(servers: str, topic: str) -> Published:
+async def published(servers: str, topic: str, **options: Any) -> Published:
     """What is on the topic now; nothing while there is none."""
-    records = await read_topic(servers, topic) if await has_topic(servers, topic) else []
+    records = await read_topic(servers, topic, **options) if await has_topic(servers, topic, **options) else []
     codec = EventCodec()
     for record in records:
         assert record.key == codec.decode(record.value, record.headers).subject.encode()
     return Published([codec.decode(record.value, record.headers) for record in records])
 
 
-async def has_topic(servers: str, topic: str) -> bool:
+async def has_topic(servers: str, topic: str, **options: Any) -> bool:
     """Has somebody created it?"""
-    async with administrator(servers) as admin, asyncio.timeout(SOON):
+    async with administrator(servers, **options) as admin, asyncio.timeout(SOON):
         return topic in await admin.list_topics()
 
 
-async def all_published(servers: str, topic: str, sql: AnyConnection, *, within: float) -> Published:
+async def all_published(servers: str, topic: str, sql: AnyConnection, *, within: float, **options: Any) -> Published:
     """The topic once it holds all that is in the log; nothing else, and in order."""
     wanted = await log_of(sql)
 
     async def whole() -> Published | None:
-        found = await published(servers, topic)
+        found = await published(servers, topic, **options)
         return found if wanted <= set(found.keys) else None
 
     found = await eventually(whole, within=within, what="the whole log on the topic")
