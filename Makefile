@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 	--custom-compile-command 'make lock' pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test soak lint types contracts check bench bench-kafka serve kafka lock clean
+.PHONY: help venv demo test soak lint types contracts check bench bench-kafka serve kafka contract lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ serve: $(INSTALLED) ## serve HTTP and run executions until Ctrl-C
 
 kafka: ## run a Kafka broker at 127.0.0.1:9092 until Ctrl-C (needs Java 17 or newer, and Maven the first time)
 	@$(PYTHON) -m scripts.kafka run
+
+contract: $(INSTALLED) ## renew docs/asyncapi.json, the contract over Kafka, from the models
+	@env -i PATH="$$PATH" $(BIN)/execution asyncapi >docs/asyncapi.json
 
 lock: ## renew requirements*.txt from pyproject.toml (UPGRADE=1: newest versions)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: install it, or name it with UV=path"; exit 1; }

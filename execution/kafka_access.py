@@ -1,4 +1,4 @@
-"""From settings to the one value that every Kafka client of this process is made from."""
+"""From settings to how Kafka is reached: the one value that every client of this process is made from, and topics."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from events.kafka_connection import KafkaConnection
 from events.kafka_security import KafkaSecurity, Login, PasswordLogin, Tls, TokenLogin, UnusableTlsFileError
 from events.kafka_tokens import ClientCredentials, TokenFile, TokenProvider
+from events.kafka_topics import Topic
 from events.secret import Secret, UnreadableSecretError
 from execution.errors import SettingsError
 from execution.settings import Settings
@@ -30,6 +31,22 @@ def kafka_connection(settings: Settings) -> KafkaConnection:
     return KafkaConnection(
         bootstrap_servers=settings.kafka_bootstrap_servers, timeout=settings.kafka_timeout_seconds, security=security
     )
+
+
+def events_topic(settings: Settings) -> Topic:
+    """The topic of the events, as it is meant to be."""
+    return Topic(
+        name=settings.kafka_events_topic,
+        partitions=settings.kafka_events_partitions,
+        retention_seconds=settings.kafka_events_retention_hours * 3_600,
+        replication=settings.kafka_replication_factor,
+        largest_record=largest_record(settings.inline_limit_bytes),
+    )
+
+
+def largest_record(inline_limit: int) -> int:
+    """Bytes of the largest event: a result and an error, each as large as may be, and what stands around them."""
+    return max(1_048_576, 2 * inline_limit + 65_536)
 
 
 def _check_files(settings: Settings, security: KafkaSecurity) -> None:

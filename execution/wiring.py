@@ -8,14 +8,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from events.bus import EventBus, InProcessEventBus
 from events.commands import CommandBus, InProcessCommandBus
 from events.kafka import KafkaEventBus
-from events.kafka_topics import Topic
 from execution.builtin import register_builtin_handlers
 from execution.builtin.summarizer import answer_model_request
 from execution.durable_relay import DurableRelay
 from execution.embedded import EmbeddedPostgres
 from execution.event_emitter import ExecutionEventEmitter
 from execution.handlers import HandlerRegistry
-from execution.kafka_access import kafka_connection
+from execution.kafka_access import events_topic, kafka_connection
 from execution.log import hand_to_host
 from execution.repository.agents import Agent, AgentDirectory
 from execution.repository.database import Database
@@ -147,20 +146,12 @@ def kafka_event_bus(settings: Settings) -> KafkaEventBus:
     Raises:
         SettingsError: as `kafka_connection`.
     """
-    connection = kafka_connection(settings)
-    topic = Topic(
-        name=settings.kafka_events_topic,
-        partitions=settings.kafka_events_partitions,
-        retention_seconds=settings.kafka_events_retention_hours * 3_600,
-        replication=settings.kafka_replication_factor,
-        largest_record=largest_record(settings.inline_limit_bytes),
+    return KafkaEventBus(
+        kafka_connection(settings),
+        events_topic(settings),
+        source=settings.kafka_events_source,
+        batch_bytes=settings.kafka_batch_bytes,
     )
-    return KafkaEventBus(connection, topic, source=settings.kafka_events_source, batch_bytes=settings.kafka_batch_bytes)
-
-
-def largest_record(inline_limit: int) -> int:
-    """Bytes of the largest event: a result and an error, each as large as may be, and what stands around them."""
-    return max(1_048_576, 2 * inline_limit + 65_536)
 
 
 def embedded_command_bus() -> InProcessCommandBus:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from execution.api.asyncapi import kafka_contract
 from execution.api.rate_limit import RateLimits
 from execution.api.room import Rooms
 from execution.api.streams import OpenStreams
 from execution.command_consumer import CommandConsumer
+from execution.domain.execution import JsonObject
 from execution.durable_relay import DurableRelay
 from execution.keys import KeyRing
 from execution.metrics import ServiceMetrics
@@ -55,6 +58,11 @@ class Door:
         """Commands over Kafka are carried out in this process."""
         self.metrics.commands.consumer = consumer
         self.readiness.watch_commands(consumer)
+
+    @cached_property
+    def kafka_contract(self) -> JsonObject:
+        """The AsyncAPI document, made once."""
+        return kafka_contract(self.settings)
 
     @property
     def settings(self) -> Settings:

@@ -17,7 +17,7 @@ from execution.cli.running import run
 
 def add_operator_commands(app: typer.Typer) -> None:
     """Declare them, in the order of `--help`."""
-    for command in (demo, serve, worker, relay, commands, migrate, doctor, bench):
+    for command in (demo, serve, worker, relay, commands, migrate, asyncapi, doctor, bench):
         app.command()(command)
 
 
@@ -98,6 +98,13 @@ def migrate(
     from execution.cli.migrating import bring_up_to_date
 
     run(bring_up_to_date(revision, as_json=as_json), as_json=as_json)
+
+
+def asyncapi() -> None:
+    """Print the contract of events and commands over Kafka (AsyncAPI), for these settings."""
+    from execution.cli.contracting import print_kafka_contract
+
+    run(print_kafka_contract(), as_json=True)
 
 
 def doctor(*, as_json: AsJson = False) -> None:

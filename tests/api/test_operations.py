@@ -234,3 +234,10 @@ def row_of(family: Metric) -> str:
     labels = {name: None for sample in family.samples for name in sample.labels if name != "le"}
     name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
     return f"| `{name}` | {family.type} | {', '.join(f'`{one}`' for one in labels)} | {family.documentation} |"
+
+
+async def test_the_contract_over_kafka_is_served_to_everybody(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/asyncapi.json")
+    assert answer.status_code == 200
+    assert answer.json()["asyncapi"].startswith("3.")
+    assert "/asyncapi.json" in (await api.get("/openapi.json")).json()["paths"]

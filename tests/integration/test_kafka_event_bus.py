@@ -13,6 +13,7 @@ from events.kafka import KafkaEventBus
 from events.kafka_connection import KafkaConnection
 from events.kafka_topics import Topic
 from scripts.kafka.broker import Broker
+from tests.support.facts import fact_envelope
 from tests.support.kafka import create_topic
 from tests.support.published import published
 from tests.support.waiting import no_leaked_tasks
@@ -29,8 +30,7 @@ def bus_on(servers: str, topic: str | None = None) -> KafkaEventBus:
 
 
 def progress(*versions: int) -> list[Envelope]:
-    payloads = [{"execution_id": "one", "version": version} for version in versions]
-    return [Envelope.around("agent.execution.progress", payload, source="/test") for payload in payloads]
+    return [fact_envelope(version=version) for version in versions]
 
 
 async def test_a_broker_that_stands_still_costs_the_producer_and_nothing_else(own_broker: Broker) -> None:

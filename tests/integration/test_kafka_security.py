@@ -14,12 +14,14 @@ from uuid import uuid4
 import pytest
 
 from events.bus import EventBusError
+from events.envelope import Envelope
 from events.kafka import KafkaEventBus
 from events.kafka_topics import Topic
 from execution.kafka_access import kafka_connection
 from execution.settings import Settings
 from tests.support.certificates import Authority
 from tests.support.delayed_writers import DelayedWriters
+from tests.support.facts import fact_envelope
 from tests.support.kafka import require_broker
 from tests.support.published import all_published, published
 from tests.support.relay_process import relay_process
@@ -95,12 +97,12 @@ async def publishes(settings: dict[str, Any]) -> None:
     bus = KafkaEventBus(connection, Topic(name=name, partitions=1, retention_seconds=3_600), source="/test")
     try:
         async with asyncio.timeout(SOON):
-            await bus.publish_event("agent.execution.pause_requested", PAYLOAD)
+            await bus.publish([fact_envelope()])
             options = connection.options()
             (event,) = (await published(options.pop("bootstrap_servers"), name, **options)).events
     finally:
         await bus.stop()
-    assert event.data == PAYLOAD
+    assert event == fact_envelope()
 
 
 async def is_kept_out(settings: dict[str, Any]) -> None:
@@ -108,17 +110,6 @@ async def is_kept_out(settings: dict[str, Any]) -> None:
         with pytest.raises(EventBusError) as caught:
             await bus.connect()
     assert PASSWORD not in str(caught.value)
-
-
-PAYLOAD = {
-    "execution_id": "01970000-0000-7000-8000-000000000001",
-    "agent_id": None,
-    "task_id": None,
-    "version": 1,
-    "occurred_at": "2025-06-01T12:00:00Z",
-    "requested": True,
-    "reason": None,
-}
 
 
 class TestPasswords:
@@ -174,7 +165,7 @@ class TestTokens:
             with pytest.raises(EventBusError):
                 await bus.connect()  # it has ended
             file.write_text(unsigned_token(USER))
-            await bus.publish_event("agent.execution.pause_requested", PAYLOAD)
+            await bus.publish([fact_envelope()])
             assert bus.published == 1
 
     async def test_of_an_endpoint(self, broker: SecureBroker) -> None:
@@ -196,15 +187,15 @@ class TestTokens:
             logins, versions = caplog.text.count(LOGGED_IN), 0
             while caplog.text.count(LOGGED_IN) == logins or versions < 10:
                 versions += 1
-                await _published_in_the_end(bus, PAYLOAD | {"version": versions})
+                await _published_in_the_end(bus, fact_envelope(version=versions))
                 await asyncio.sleep(0.1)  # the token's time has to pass
             assert bus.published == versions
 
 
-async def _published_in_the_end(bus: KafkaEventBus, payload: dict[str, Any]) -> None:
+async def _published_in_the_end(bus: KafkaEventBus, envelope: Envelope) -> None:
     while True:
         try:
-            return await bus.publish_event("agent.execution.pause_requested", payload)
+            return await bus.publish([envelope])
         except EventBusError:
             pass
 

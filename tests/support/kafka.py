@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,7 @@ from execution.embedded.sharing import exclusive
 from scripts.kafka.broker import Broker
 from scripts.kafka.jars import check_possible, fetch
 from scripts.kafka.java import BrokerError
+from tests.support.kafka_contract import kafka_contract
 
 WITHIN = 20.0
 """Far above what any of this takes, also beside other tests."""
@@ -127,11 +129,34 @@ async def producer(servers: str, **options: Any) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def consumer(servers: str, *topics: str, **options: Any) -> AsyncIterator[Any]:
-    """A bare consumer, from the beginning unless told otherwise, started and stopped within deadlines."""
+async def consumer(servers: str, *topics: str, checked: bool = True, **options: Any) -> AsyncIterator[Any]:
+    """A consumer, from the beginning unless told otherwise, started and stopped within deadlines.
+
+    Args:
+        checked: what it reads has to be as the contract says, as far as it claims to be of a kind that is in it.
+    """
     options = {"auto_offset_reset": "earliest", "enable_auto_commit": False} | options
     async with _started(AIOKafkaConsumer(*topics, bootstrap_servers=servers, **options)) as started:
+        if checked:
+            _check_what_it_reads(started)
         yield started
+
+
+def _check_what_it_reads(reader: Any) -> None:
+    get_one, get_many = reader.getone, reader.getmany
+
+    async def checked_one(*partitions: TopicPartition) -> Any:
+        record = await get_one(*partitions)
+        kafka_contract().check(record)
+        return record
+
+    async def checked_many(*partitions: TopicPartition, **limits: Any) -> Any:
+        batches = await get_many(*partitions, **limits)
+        for record in chain.from_iterable(batches.values()):
+            kafka_contract().check(record)
+        return batches
+
+    reader.getone, reader.getmany = checked_one, checked_many
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
@@ -69,6 +69,12 @@ async def get_readiness(door: OwnDoor) -> Response:
 async def get_metrics(door: OwnDoor) -> Response:
     """What Prometheus scrapes."""
     return Response(await door.metrics.exposition(), media_type=METRICS_TYPE)
+
+
+@router.get("/asyncapi.json", operation_id="get_asyncapi")
+async def get_asyncapi(door: OwnDoor) -> dict[str, Any]:
+    """The contract over Kafka, as this document is the one over HTTP."""
+    return door.kafka_contract
 
 
 router.include_router(guarded)

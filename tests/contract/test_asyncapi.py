@@ -1,0 +1,149 @@
+"""The AsyncAPI document: valid by AsyncAPI's own schema, as it was agreed on, and true of every kind of record."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from events.codec import EventCodec, Record
+from events.envelope import Envelope
+from events.facts import FACTS
+from execution.api.asyncapi import kafka_contract as document_for
+from execution.settings import Settings
+from tests.support.facts import fact_envelope
+from tests.support.kafka_contract import KafkaContract, kafka_contract
+
+REPOSITORY = Path(__file__).parents[2]
+AGREED = REPOSITORY / "docs" / "asyncapi.json"
+SCHEMA = Path(__file__).parent / "asyncapi" / "asyncapi-3.1.0.schema.json"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("EXECUTION_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def asyncapi() -> Any:
+    """AsyncAPI's schema of documents."""
+    return jsonschema_rs.validator_for(json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    return document_for(Settings(**changes))
+
+
+def nodes(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, Mapping):
+        yield value
+        for one in value.values():
+            yield from nodes(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from nodes(one)
+
+
+def resolve(document: Mapping[str, Any], reference: str) -> Any:
+    found: Any = document
+    for step in reference.removeprefix("#/").split("/"):
+        found = found[step]
+    return found
+
+
+class TestDocument:
+    def test_it_is_one_by_the_schema_of_asyncapi(self, asyncapi: Any) -> None:
+        assert [error.message for error in asyncapi.iter_errors(document())] == []
+        assert document()["asyncapi"] == "3.1.0"
+
+    def test_the_schema_would_notice(self, asyncapi: Any) -> None:
+        for name, value in (("asyncapi", "3.0.0"), ("operations", {"x": {"action": "shout"}}), ("channel", {})):
+            assert not asyncapi.is_valid(document() | {name: value})
+        broken = document()
+        broken["channels"]["executionEvents"]["bindings"]["kafka"]["partitions"] = 0
+        assert not asyncapi.is_valid(broken)
+
+    def test_every_reference_leads_somewhere(self) -> None:
+        whole = document()
+        references = [node["$ref"] for node in nodes(whole) if isinstance(node.get("$ref"), str)]
+        assert references
+        for reference in references:
+            assert resolve(whole, reference), reference
+
+    def test_it_is_what_was_agreed_on(self) -> None:
+        agreed = json.loads(AGREED.read_text(encoding="utf-8"))
+        assert document() == agreed, "the contract has changed: if that is meant, `make contract` renews the file"
+
+    def test_topics_are_as_they_are_configured(self) -> None:
+        events = document(kafka_events_topic="mine.v1", kafka_events_partitions=3, kafka_replication_factor=2)
+        channel = events["channels"]["executionEvents"]
+        assert channel["address"] == "mine.v1"
+        assert channel["bindings"]["kafka"] | {"topicConfiguration": None} == {
+            "topic": "mine.v1",
+            "partitions": 3,
+            "replicas": 2,
+            "topicConfiguration": None,
+            "bindingVersion": "0.5.0",
+        }
+
+    def test_it_says_nothing_of_where_the_brokers_are_or_how_to_get_in(self) -> None:
+        secret = document(
+            kafka_bootstrap_servers="broker.example:9093",
+            kafka_security_protocol="SASL_SSL",
+            kafka_sasl_mechanism="PLAIN",
+            kafka_username="ada",
+            kafka_password="whispered",
+        )
+        assert secret == document()
+
+
+def problems(record: Record, contract: KafkaContract | None = None) -> list[str]:
+    headers = {name: value.decode() for name, value in record.headers}
+    return list((contract or kafka_contract()).problems(record.key, record.value, headers))
+
+
+def encoded(**changes: Any) -> Record:
+    return EventCodec().encode(fact_envelope(**changes))
+
+
+def with_header(record: Record, name: str, value: bytes | None) -> Record:
+    kept = [pair for pair in record.headers if pair[0] != name]
+    return Record(record.key, record.value, kept if value is None else [*kept, (name, value)])
+
+
+class TestEvents:
+    @pytest.mark.parametrize("event_type", FACTS)
+    def test_what_the_codec_writes_is_what_was_promised(self, event_type: str) -> None:
+        assert problems(encoded(event_type=event_type)) == []
+        assert problems(encoded(event_type=event_type, traceparent=f"00-{'1' * 32}-{'2' * 16}-01")) == []
+
+    @pytest.mark.parametrize(
+        ("record", "said"),
+        [
+            (with_header(encoded(), "ce_tenant", None), "ce_tenant"),
+            (with_header(encoded(), "ce_id", b"7"), "headers ce_id"),
+            (with_header(encoded(), "ce_sequence", b"7"), "headers ce_sequence"),
+            (with_header(encoded(), "ce_time", b"yesterday"), "headers ce_time"),
+            (with_header(encoded(), "traceparent", b"?"), "headers traceparent"),
+            (with_header(encoded(), "ce_type", b"agent.execution.forgotten"), "is not in the contract"),
+            (with_header(encoded(), "ce_other", b"x"), "the header ce_other is not in the contract"),
+            (Record(b"other", encoded().value, encoded().headers), "key"),
+            (Record(encoded().key, b"{", encoded().headers), "is no JSON"),
+            (encoded(message=None, percentage="half"), "payload percentage"),
+            (encoded(further=True), "the member further is not in the contract"),
+        ],
+    )
+    def test_what_is_otherwise_is_noticed(self, record: Record, said: str) -> None:
+        assert said in "; ".join(problems(record))
+
+    def test_a_member_that_is_missing_is_noticed(self) -> None:
+        whole = fact_envelope()
+        data = {name: value for name, value in whole.data.items() if name != "percentage"}
+        left_out = Envelope(**{name: getattr(whole, name) for name in whole.__struct_fields__} | {"data": data})
+        assert "percentage" in "; ".join(problems(EventCodec().encode(left_out)))
