@@ -18,8 +18,8 @@ help: ## print this list
 
 venv: $(INSTALLED) ## install everything into .venv (every other target does it when needed)
 
-demo: $(INSTALLED) ## run several executions on real input and check the log (DEMO_ARGS=PATH)
-	@$(BIN)/execution demo $(DEMO_ARGS)
+demo: $(INSTALLED) ## run several executions on real input and check the log (DEMO_ARGS=PATH; KAFKA=1: and a Kafka topic)
+	@$(if $(KAFKA),$(BIN)/python -m scripts.kafka lend -- )$(BIN)/execution demo $(if $(KAFKA),--kafka) $(DEMO_ARGS)
 
 test: $(INSTALLED) ## run the tests, on an embedded PostgreSQL and, where there is Java, a Kafka broker of their own
 	@$(BIN)/python -m scripts.kafka fetch --if-possible

@@ -24,12 +24,13 @@ def add_operator_commands(app: typer.Typer) -> None:
 def demo(
     path: Annotated[Path, typer.Argument(metavar="[PATH]", help="A folder to work on.")] = Path(),
     *,
+    kafka: Annotated[bool, typer.Option("--kafka", help="Publish to the brokers of EXECUTION_KAFKA_*, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show, on real input, that the service keeps its promises."""
     from execution.cli.demonstrating import demonstrate
 
-    run(demonstrate(path, as_json=as_json), as_json=as_json)
+    run(demonstrate(path, over_kafka=kafka, as_json=as_json), as_json=as_json)
 
 
 def serve(

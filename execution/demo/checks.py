@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from events.envelope import Envelope
+from events.facts import FACTS, Fact
 from execution.domain.events import EventType
 from execution.domain.evolve import fold
 from execution.domain.execution import EXECUTION_FIELDS, Execution
@@ -134,6 +136,28 @@ def check_log_is_truth(records: Sequence[Recorded]) -> tuple[Check, list[str]]:
     return check, problems
 
 
+def check_published(records: Sequence[Recorded], events: Sequence[Envelope]) -> Check:
+    """Is what was read from Kafka the log, in its order, once repeats are dropped as a consumer drops them?"""
+    logged = {(str(record.row.id), item.version): item for record in records for item in record.log}
+    last: dict[str, int] = {}
+    out_of_order = repeats = 0
+    for event in events:
+        before = last.get(event.subject, 0)
+        out_of_order += event.sequence > before + 1
+        repeats += event.sequence <= before
+        last[event.subject] = max(before, event.sequence)
+    keys = {(event.subject, event.sequence) for event in events}
+    untrue = sum(not _tells(event, logged[event.subject, event.sequence]) for event in events if _key(event) in logged)
+    return Check(
+        promise="what is in the log is said on Kafka, in order per execution, and nothing else is",
+        seen=(
+            f"{len(keys)} events of {len(last)} executions on the topic, {len(logged)} in the log, "
+            f"{len(keys ^ logged.keys())} differ, {repeats} repeated, {out_of_order} out of order, {untrue} untrue"
+        ),
+        held=bool(logged) and keys == logged.keys() and not out_of_order and not untrue,
+    )
+
+
 def check_drained(exit_codes: Sequence[int]) -> Check:
     """Did the workers that were asked to stop end in order?"""
     return Check(
@@ -158,6 +182,22 @@ def deviations(record: Recorded) -> list[str]:
         for field in EXECUTION_FIELDS
         if (there := getattr(record.row, field)) != (logged := getattr(folded, field))
     ]
+
+
+def _key(event: Envelope) -> tuple[str, int]:
+    return event.subject, event.sequence
+
+
+def _tells(event: Envelope, item: HistoryItem) -> bool:
+    """Does a published event say what the log says? Times are written otherwise there."""
+    own = FACTS[event.type].model_fields.keys() - Fact.model_fields.keys()
+    return (event.type, event.time) == (item.type, item.occurred_at) and all(
+        _same(event.data[name], item.data.get(name)) for name in own
+    )
+
+
+def _same(said: object, logged: object) -> bool:
+    return said == logged or (isinstance(logged, str) and said == logged.replace("+00:00", "Z"))
 
 
 def _is_start_of_run(item: HistoryItem) -> bool:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from execution.demo.board import Board
 from execution.demo.inputs import DemoInput
-from execution.demo.stage import Stage, WorkerProcess
+from execution.demo.stage import Stage, StageProcess
 from execution.domain.evolve import evolve
 from execution.domain.execution import Execution
 from execution.domain.state import ExecutionState
@@ -71,7 +71,7 @@ class Rescue:
     repeatable: Execution
     letter: Execution
     exit_code: int
-    replacement: WorkerProcess
+    replacement: StageProcess
 
 
 async def submit_at_once(stage: Stage, board: Board, given: DemoInput) -> AtOnce:
@@ -126,7 +126,7 @@ async def pause_and_resume(stage: Stage, board: Board, execution: Execution) -> 
     return stale
 
 
-async def kill_and_rescue(stage: Stage, board: Board, victim: WorkerProcess) -> Rescue:
+async def kill_and_rescue(stage: Stage, board: Board, victim: StageProcess) -> Rescue:
     """Kill the worker in the middle of two runs, start another as any supervisor would, and see what comes of it."""
     service = stage.service
     letter_parameters = {"box": str(stage.letter_box), "seconds": LETTER_SECONDS}

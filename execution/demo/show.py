@@ -13,6 +13,7 @@ from uuid import UUID
 
 from rich.console import Console
 
+from events.envelope import Envelope
 from execution.demo.board import Board
 from execution.demo.checks import (
     Check,
@@ -23,6 +24,7 @@ from execution.demo.checks import (
     check_log_is_truth,
     check_not_repeated,
     check_paused,
+    check_published,
     check_rescued,
     check_stale_refused,
 )
@@ -40,7 +42,8 @@ from execution.demo.scenes import (
     pause_and_resume,
     submit_at_once,
 )
-from execution.demo.stage import Stage, open_stage
+from execution.demo.stage import Stage, StageProcess, open_stage
+from execution.demo.topic import DemoTopic, forgotten
 from execution.errors import ExecutionServiceError
 from execution.service import ExecutionService
 
@@ -68,20 +71,28 @@ class Played:
     stale: StaleCommand
     rescue: Rescue
     drained: Sequence[int]
+    published: Sequence[Envelope] | None
+    """What was read from Kafka; None: nothing was said there."""
 
 
-async def run_demo(path: Path, screen: Console) -> DemoReport:
+async def run_demo(path: Path, screen: Console, *, over_kafka: bool = False) -> DemoReport:
     """Play every scene on the folder, judge what was recorded, show it, and leave nothing behind.
+
+    Args:
+        over_kafka: publish everything to the brokers that the environment names, and judge that, too.
 
     Raises:
         NoFolderError: the folder does not exist.
+        SettingsError: no brokers are named, or it is not said rightly how to reach them.
+        TopicUnreadableError: the brokers do not give back what was published.
         DemoTooSlowError, SceneFailedError, WorkerNotReadyError: it broke off.
     """
     given, began = find_input(path), time.time()
+    topic = DemoTopic.from_environment() if over_kafka else None
     with _cancelled_by_signals():
         try:
-            async with asyncio.timeout(MAX_SECONDS), open_stage(given.roots) as stage:
-                played = await _play(stage, given, screen)
+            async with asyncio.timeout(MAX_SECONDS), forgotten(topic), open_stage(given.roots) as stage:
+                played = await _play(stage, given, screen, topic)
                 report = await _judge(stage, given, played, began)
         except TimeoutError:
             raise DemoTooSlowError from None
@@ -89,9 +100,10 @@ async def run_demo(path: Path, screen: Console) -> DemoReport:
     return report
 
 
-async def _play(stage: Stage, given: DemoInput, screen: Console) -> Played:
+async def _play(stage: Stage, given: DemoInput, screen: Console, topic: DemoTopic | None) -> Played:
     async with Board(stage.service, screen) as board:
         board.say(f"embedded PostgreSQL is up; starting two workers for {given.folder}")
+        relay = await _start_relay(stage, board, topic) if topic is not None else None
         one = await stage.start_worker("one", COUNTING_KINDS)
         two = await stage.start_worker("two", READING_KINDS)
         await asyncio.gather(one.ready(), two.ready())
@@ -105,8 +117,19 @@ async def _play(stage: Stage, given: DemoInput, screen: Console) -> Played:
         rescue = await kill_and_rescue(stage, board, one)
         await board.caught_up()
         board.say("asking the remaining workers to stop")
-        drained = await asyncio.gather(two.drain(), rescue.replacement.drain())
-    return Played(at_once=at_once, stale=stale, rescue=rescue, drained=drained)
+        drained = list(await asyncio.gather(two.drain(), rescue.replacement.drain()))
+        published = None
+        if topic is not None and relay is not None:
+            drained.append(await relay.drain())  # it publishes what is there first
+            published = await topic.read()
+    return Played(at_once=at_once, stale=stale, rescue=rescue, drained=drained, published=published)
+
+
+async def _start_relay(stage: Stage, board: Board, topic: DemoTopic) -> StageProcess:
+    relay = await stage.start_relay(topic.variables)
+    await relay.ready()
+    board.say(f"a relay publishes every event to Kafka, topic {topic.name} at {topic.servers}")
+    return relay
 
 
 async def _judge(stage: Stage, given: DemoInput, played: Played, began: float) -> DemoReport:
@@ -129,6 +152,8 @@ async def _judge(stage: Stage, given: DemoInput, played: Played, began: float) -
         check_drained(played.drained),
         truth,
     ]
+    if played.published is not None:
+        checks.append(check_published(list(records.values()), played.published))
     return DemoReport(
         checks=checks,
         problems=problems,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from execution.errors import ExecutionServiceError
 from execution.service import ExecutionService
@@ -28,20 +26,19 @@ DRAIN_SECONDS = 10.0
 
 
 class WorkerNotReadyError(ExecutionServiceError):
-    """A worker process of the demo did not come up."""
+    """A process of the demo did not come up."""
 
     code = "worker_not_ready"
 
     def __init__(self, name: str, log: str) -> None:
-        super().__init__(f"The worker {name!r} did not start. Its last words:\n{log.strip() or '(none)'}")
+        super().__init__(f"The process {name!r} did not start. Its last words:\n{log.strip() or '(none)'}")
 
 
-class WorkerProcess:
-    """A worker in a process of its own, started like any other: `execution worker`."""
+class StageProcess:
+    """A worker or the relay in a process of its own, started like any other: `execution worker`, `execution relay`."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
-        self.id: UUID | None = None
         self._process = process
         self._log = log
 
@@ -51,7 +48,7 @@ class WorkerProcess:
         return self._process.pid
 
     async def ready(self) -> None:
-        """Wait until it claims.
+        """Wait until it does what it is there for.
 
         Raises:
             WorkerNotReadyError: it ended, or took too long.
@@ -63,7 +60,6 @@ class WorkerProcess:
                 line = await self._process.stdout.readline()
         if not line:
             raise WorkerNotReadyError(self.name, self._log.read_text(errors="replace")[-2000:])
-        self.id = UUID(json.loads(line)["worker_id"])
 
     async def kill(self) -> int:
         """kill -9: nothing of it runs afterwards; its exit code."""
@@ -95,27 +91,28 @@ class Stage:
         """The file in which `demo.letter` leaves its traces."""
         return self.folder / "letters.txt"
 
-    async def start_worker(self, name: str, kinds: Sequence[str]) -> WorkerProcess:
+    async def start_worker(self, name: str, kinds: Sequence[str]) -> StageProcess:
         """Start a worker process for these kinds. It is killed at the end of the demo, however that comes."""
+        return await self._start(name, "worker", "--json", "--kinds", ",".join(kinds))
+
+    async def start_relay(self, variables: Mapping[str, str]) -> StageProcess:
+        """Start a process that publishes the log to Kafka, by these variables. It is killed at the end, too."""
+        return await self._start("relay", "relay", "--json", variables=variables)
+
+    async def _start(self, name: str, *arguments: str, variables: Mapping[str, str] | None = None) -> StageProcess:
         log = self.folder / f"{name}.log"
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "execution.cli",
-                "worker",
-                "--json",
-                "--kinds",
-                ",".join(kinds),
+                *(sys.executable, "-m", "execution.cli", *arguments),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
-                env=_environment(self.service.settings),
-                # Ctrl-C reaches the whole foreground group; what happens to the workers is for the demo to decide.
+                env=_environment(self.service.settings) | dict(variables or {}),
+                # Ctrl-C reaches the whole foreground group; what happens to the processes is for the demo to decide.
                 start_new_session=True,
             )
-        worker = WorkerProcess(name, process, log)
-        self._stack.push_async_callback(worker.kill)
-        return worker
+        started = StageProcess(name, process, log)
+        self._stack.push_async_callback(started.kill)
+        return started
 
 
 @asynccontextmanager
@@ -130,7 +127,6 @@ async def open_stage(roots: Sequence[Path]) -> AsyncIterator[Stage]:
 
 def _settings(folder: Path, roots: Sequence[Path]) -> Settings:
     """Every setting spelled out, so that nothing of the user's environment has a say in the demo."""
-    defaults = {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
     own: dict[str, Any] = {
         "data_dir": folder,
         "files_roots": tuple(roots),
@@ -139,7 +135,16 @@ def _settings(folder: Path, roots: Sequence[Path]) -> Settings:
         "worker_timeout_seconds": WORKER_TIMEOUT_SECONDS,
         "poll_interval_seconds": POLL_SECONDS,
     }
-    return Settings.load(**defaults | own)
+    return Settings.load(**default_values() | own)
+
+
+def default_values(*, except_of: str | None = None) -> dict[str, Any]:
+    """The defaults of all settings, or of all but those whose names begin so."""
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in Settings.model_fields.items()
+        if except_of is None or not name.startswith(except_of)
+    }
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from scripts.kafka.broker import Broker
@@ -13,17 +17,17 @@ from scripts.kafka.jars import default_cache, fetch
 from scripts.kafka.java import BrokerError
 
 _LOOK_SECONDS = 0.5
+_VARIABLE = "EXECUTION_KAFKA_BOOTSTRAP_SERVERS"
 
 
 def main() -> int:
     """Do what the command line says; 1 when it could not be done, with the reason on standard error."""
     chosen = _parser().parse_args()
     try:
-        _COMMANDS[chosen.command](chosen)
+        return _COMMANDS[chosen.command](chosen) or 0
     except BrokerError as error:
         print(error, file=sys.stderr)
         return 0 if chosen.command == "fetch" and chosen.if_possible else 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=does)
         command.add_argument("--folder", type=Path, default=default_cache() / "broker", help="where its data is kept")
         command.add_argument("--port", type=int, default=9092)
+    lending = commands.add_parser("lend", help="run a program with a broker of its own, which ends with it")
+    lending.add_argument("program", nargs=argparse.REMAINDER, metavar="-- PROGRAM ...")
     return parser
 
 
@@ -70,12 +76,36 @@ def _stop(chosen: argparse.Namespace) -> None:
     Broker(chosen.folder, port=chosen.port).stop()
 
 
+def _lend(chosen: argparse.Namespace) -> int:
+    """The program's exit code. It is told by the same variable as `start` prints."""
+    program = [one for number, one in enumerate(chosen.program) if (number, one) != (0, "--")]
+    if not program:
+        raise BrokerError("name the program: python3 -m scripts.kafka lend -- PROGRAM ...")
+    with tempfile.TemporaryDirectory(prefix="execution-kafka-") as folder:
+        broker = Broker(Path(folder))
+        try:
+            broker.start()
+            with subprocess.Popen(program, env=os.environ | {_VARIABLE: broker.servers}) as running:
+                # Ctrl-C reaches the program by itself; both signals are for it to obey, and for us to see it end.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, lambda *_: running.terminate())
+                return running.wait()
+        finally:
+            broker.kill()  # nobody needs what it holds
+
+
 def _say_where(broker: Broker) -> None:
-    print(f"export EXECUTION_KAFKA_BOOTSTRAP_SERVERS={broker.servers}", flush=True)
+    print(f"export {_VARIABLE}={broker.servers}", flush=True)
     print(f"# pid {broker.pid}, log {broker.log}", file=sys.stderr)
 
 
-_COMMANDS = {"fetch": _fetch, "run": _run, "start": _start, "stop": _stop}
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "fetch": _fetch,
+    "run": _run,
+    "start": _start,
+    "stop": _stop,
+    "lend": _lend,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import msgspec
 import psutil
 import pytest
 
+from events.envelope import Envelope
 from execution.demo.checks import (
     Check,
     Recorded,
@@ -25,6 +27,7 @@ from execution.demo.checks import (
     check_log_is_truth,
     check_not_repeated,
     check_paused,
+    check_published,
     check_rescued,
     check_stale_refused,
 )
@@ -33,7 +36,10 @@ from execution.domain.commands import Cancel, Finish, Pause, ReachPausePoint, Re
 from execution.domain.history import HistoryItem
 from execution.domain.outcome import Cancelled, Succeeded
 from execution.domain.state import ExecutionState
+from execution.event_emitter import envelope_of
+from execution.repository.event_log import LoggedEvent
 from tests.support import given
+from tests.support.kafka import require_broker
 
 pytestmark = pytest.mark.xdist_group("cli")
 
@@ -60,9 +66,13 @@ def folder(cluster_folder: Path) -> Path:
 
 def start_demo(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
     """The program, with a folder of its own for temporary files, so that leftovers can be seen."""
+    return start(temporary, PROGRAM, "demo", *arguments)
+
+
+def start(temporary: Path, *command: str) -> subprocess.Popen[str]:
     temporary.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [PROGRAM, "demo", *arguments],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -99,6 +109,34 @@ def test_every_promise_holds_on_a_small_folder(folder: Path, cluster_folder: Pat
     assert (out.count("✓"), out.count("✗")) == (10, 0)
     assert "3 files" in out
     assert_nothing_left(temporary)
+
+
+@pytest.mark.timeout(2 * WITHIN + 10)
+def test_with_a_broker_of_its_own_the_topic_is_the_log(folder: Path, cluster_folder: Path) -> None:
+    """As `make demo KAFKA=1` runs it."""
+    require_broker()
+    temporary = cluster_folder / "tmp"
+    lend = (sys.executable, "-m", "scripts.kafka", "lend", "--")
+    process = start(temporary, *lend, PROGRAM, "demo", "--kafka", "--json", str(folder))
+    try:
+        out, err = process.communicate(timeout=2 * WITHIN)
+    finally:
+        process.terminate()  # it then ends what it has started
+    assert (process.returncode, err) == (0, "")
+    report = json.loads(out)
+    (published,) = [one for one in report["promises"] if "Kafka" in one["promise"]]
+    assert published["held"]
+    assert "0 differ" in published["seen"]
+    assert (report["held"], len(report["promises"])) == (True, 11)
+    assert list(temporary.iterdir()) == []
+    assert_nothing_left(temporary)
+
+
+def test_kafka_without_brokers_says_what_to_set(folder: Path, cluster_folder: Path) -> None:
+    process = start_demo(cluster_folder / "tmp", "--kafka", str(folder))
+    out, err = process.communicate(timeout=WITHIN)
+    assert (process.returncode, out) == (2, "")
+    assert "EXECUTION_KAFKA_BOOTSTRAP_SERVERS: must be set" in err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -187,6 +225,56 @@ def without_entry(record: Recorded, version: int) -> Recorded:
 def with_entry(record: Recorded, version: int, **data: Any) -> Recorded:
     changed = (replace(item, data=item.data | data) if item.version == version else item for item in record.log)
     return replace(record, log=tuple(changed))
+
+
+def published_log(record: Recorded) -> list[Envelope]:
+    """As the relay says it."""
+    row = record.row
+    return [
+        envelope_of(
+            LoggedEvent(
+                execution_id=row.id,
+                tenant_id=row.tenant_id,
+                kind=row.kind,
+                agent_id=row.agent_id,
+                task_id=row.task_id,
+                event=item.to_event(),
+                trace_context=None,
+            ),
+            "/test",
+        )
+        for item in record.log
+    ]
+
+
+class TestTheTopicIsTheLog:
+    def test_also_with_repeats(self) -> None:
+        records = [rescued(), lost()]
+        one, other = map(published_log, records)
+        check = check_published(records, [*one[:3], *one, *other])
+        assert check.held, check.seen
+
+    @pytest.mark.parametrize(
+        "tamper",
+        [
+            lambda events: events[:-1],
+            lambda events: events[1:],
+            lambda events: [events[1], events[0], *events[2:]],
+            lambda events: [*events, msgspec.structs.replace(events[-1], sequence=events[-1].sequence + 1)],
+            lambda events: [*events[:-1], msgspec.structs.replace(events[-1], time=None)],
+            lambda events: [
+                *events[:-1],
+                msgspec.structs.replace(events[-1], data=events[-1].data | {"state": "COMPLETED"}),
+            ],
+            lambda events: [],
+        ],
+    )
+    def test_and_nothing_else(self, tamper: Callable[[list[Envelope]], list[Envelope]]) -> None:
+        record = lost()
+        assert not check_published([record], tamper(published_log(record))).held
+
+    def test_no_executions_prove_nothing(self) -> None:
+        assert not check_published([], []).held
 
 
 class TestTheLogIsTheTruth:
