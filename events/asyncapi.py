@@ -40,6 +40,8 @@ class Message:
     """Schema of the record's key."""
     is_open: bool = True
     """May later releases add members to the payload? Whoever reads it has to bear that then."""
+    may_be_empty: bool = False
+    """May the payload be left out? AsyncAPI has no word for it, so `x-may-be-empty` says it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,14 +157,26 @@ def _message(message: Message) -> JsonObject:
     if message.payload is not None:
         document["contentType"] = CONTENT_TYPE
         document["payload"] = {"$ref": _SCHEMAS + message.payload.__name__}
+    if message.may_be_empty:
+        document["x-may-be-empty"] = True
     return document
 
 
 def _schemas(messages: Iterable[Message]) -> JsonObject:
-    wanted = {message.payload: message.is_open for message in messages if message.payload is not None}
-    _, made = models_json_schema([(model, "validation") for model in wanted], ref_template=_SCHEMAS + "{model}")
-    schemas: JsonObject = made.get("$defs", {})
-    for model, is_open in wanted.items():
-        if is_open:
-            schemas[model.__name__].pop("additionalProperties", None)
-    return schemas
+    """Of all payloads and what they consist of. What is closed where it is read may not be open elsewhere."""
+    by_openness: dict[bool, dict[type[BaseModel], None]] = {True: {}, False: {}}
+    for message in messages:
+        if message.payload is not None:
+            by_openness[message.is_open][message.payload] = None
+    opened = {name: _opened(schema) for name, schema in _definitions(by_openness[True]).items()}
+    return dict(sorted((opened | _definitions(by_openness[False])).items()))
+
+
+def _definitions(models: Iterable[type[BaseModel]]) -> JsonObject:
+    _, made = models_json_schema([(model, "validation") for model in models], ref_template=_SCHEMAS + "{model}")
+    definitions: JsonObject = made.get("$defs", {})
+    return definitions
+
+
+def _opened(schema: JsonObject) -> JsonObject:
+    return {name: one for name, one in schema.items() if (name, one) != ("additionalProperties", False)}

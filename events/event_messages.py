@@ -18,7 +18,7 @@ TRACE: dict[str, Any] = {
     "description": "W3C trace context of whoever asked for it.",
 }
 URI: dict[str, Any] = {"type": "string", "format": "uri-reference"}
-KEY: dict[str, Any] = {"type": "string", "pattern": f"^{UUID_TEXT}$", "description": "The execution's id."}
+EXECUTION_ID: dict[str, Any] = {"type": "string", "pattern": f"^{UUID_TEXT}$", "description": "The execution's id."}
 _REQUIRED = (
     *("ce_id", "ce_source", "ce_type", "ce_specversion", "ce_time", "ce_subject", "ce_sequence", "ce_tenant"),
     *("ce_dataversion", "content-type"),
@@ -46,7 +46,7 @@ def _message(fact: type[Fact]) -> Message:
         headers=_headers(fact.event_type),
         required=_REQUIRED,
         payload=fact,
-        key=KEY,
+        key=EXECUTION_ID,
     )
 
 
@@ -61,7 +61,7 @@ def _headers(event_type: str) -> dict[str, dict[str, Any]]:
         "ce_type": {"type": "string", "const": event_type},
         "ce_specversion": {"type": "string", "const": SPEC_VERSION},
         "ce_time": TIME | {"description": "When it happened; the record's own time is when it was sent."},
-        "ce_subject": KEY,
+        "ce_subject": EXECUTION_ID,
         "ce_sequence": {
             "type": "string",
             "pattern": f"^[0-9]{{{SEQUENCE_DIGITS}}}$",

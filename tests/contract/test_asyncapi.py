@@ -6,17 +6,24 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import jsonschema_rs
 import pytest
 
 from events.codec import EventCodec, Record
+from events.command_envelope import COMMANDS, CommandEnvelope, reply_record
+from events.command_signature import CommandSigner
+from events.dead_letters import dead_letter
 from events.envelope import Envelope
 from events.facts import FACTS
 from execution.api.asyncapi import kafka_contract as document_for
+from execution.errors import ExecutionNotFoundError
+from execution.problems import problem_document
 from execution.settings import Settings
-from tests.support.facts import fact_envelope
+from tests.support.facts import AT, execution_called, fact_envelope
 from tests.support.kafka_contract import KafkaContract, kafka_contract
 
 REPOSITORY = Path(__file__).parents[2]
@@ -147,3 +154,88 @@ class TestEvents:
         data = {name: value for name, value in whole.data.items() if name != "percentage"}
         left_out = Envelope(**{name: getattr(whole, name) for name in whole.__struct_fields__} | {"data": data})
         assert "percentage" in "; ".join(problems(EventCodec().encode(left_out)))
+
+
+EXECUTION = execution_called("one")
+AN_EXECUTION = {
+    **{"id": EXECUTION, "kind": "noop", "state": "PENDING", "version": 2, "agent_id": None, "task_id": None},
+    **{
+        "parameters": {},
+        "progress": {"percentage": 0.0, "message": None, "context": {}},
+        "result": None,
+        "error": None,
+    },
+    **{"priority": 0, "attempt": 1, "run_at": "2025-06-01T12:00:00+00:00", "created_at": "2025-06-01T12:00:00+00:00"},
+    **{"started_at": None, "updated_at": "2025-06-01T12:00:00+00:00", "completed_at": None},
+    "links": {"self": "/v1/executions/1", "history": "/v1/executions/1/history", "events": "/v1/executions/1/events"},
+}
+BODIES: dict[str, Any] = {
+    "create": {"kind": "noop", "id": EXECUTION},
+    "cancel": {"reason": "superseded"},
+    "report_progress": {"percentage": 40},
+    "submit_result": {"result": {"pages": 10}},
+}
+
+
+def a_command(name: str = "cancel", data: Any = None, **changes: Any) -> CommandEnvelope:
+    fields: dict[str, Any] = {
+        "id": "night-1",
+        "type": f"agent.execution.{name}",
+        "source": "/planner",
+        "time": AT,
+        "subject": UUID(EXECUTION),
+        "data": b"" if data is None else json.dumps(data).encode(),
+    }
+    return CommandEnvelope(**fields | changes)
+
+
+def a_reply(**document: Any) -> Record:
+    whole = {"command_id": "night-1", "status": 200, "replayed": False} | document
+    names = {"reply_id": "execution.commands.v1:0:7", "source": "/execution-service", "tenant": "default"}
+    return reply_record(a_command(), json.dumps(whole).encode(), time=AT, **names)
+
+
+class TestCommands:
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_what_a_sender_writes_is_what_was_promised(self, name: str) -> None:
+        record = a_command(name, BODIES.get(name), expected_version=2, correlation=b"1").to_record()
+        assert problems(record) == []
+        assert problems(CommandSigner("exk_1", "secret").sign("execution.commands.v1", record)) == []
+
+    @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"create", "report_progress"}))
+    def test_where_nothing_has_to_be_said_there_may_be_no_data(self, name: str) -> None:
+        assert problems(a_command(name).to_record()) == []
+
+    @pytest.mark.parametrize(
+        ("command", "said"),
+        [
+            (a_command("report_progress"), "is no JSON"),
+            (a_command("create"), "is no JSON"),
+            (a_command("cancel", {"why": "superseded"}), "why"),
+            (a_command("cancel", {"reason": 7}), "payload reason"),
+            (a_command("create", {"parameters": {}}), "kind"),
+            (a_command("forget"), "is not in the contract"),
+            (a_command(id="with a blank"), "headers ce_id"),
+            (a_command(expected_version=0), "headers ce_expectedversion"),
+            (a_command(subject=None), "ce_subject"),
+        ],
+    )
+    def test_what_is_none_is_noticed(self, command: CommandEnvelope, said: str) -> None:
+        assert said in "; ".join(problems(command.to_record()))
+
+    def test_a_reply_says_what_http_would(self) -> None:
+        problem = problem_document(ExecutionNotFoundError(UUID(EXECUTION))) | {"instance": None, "request_id": None}
+        assert problems(a_reply(execution=AN_EXECUTION)) == []
+        assert problems(a_reply(status=404, problem=problem)) == []
+        assert problems(a_reply()) == []  # too large to be sent
+        assert "payload execution" in "; ".join(problems(a_reply(execution=AN_EXECUTION | {"version": 0})))
+        assert "payload status" in "; ".join(problems(a_reply(status="fine")))
+        assert "ce_tenant" in "; ".join(problems(with_header(a_reply(), "ce_tenant", None)))
+
+    def test_a_dead_letter_says_from_where_and_why_and_may_hold_anything(self) -> None:
+        origin = {"topic": "execution.commands.v1", "partition": 3, "offset": 42, "timestamp": 1_748_779_200_000}
+        consumed = SimpleNamespace(key=b"\x00", value=b"\xff", headers=[("ce_type", b"nonsense")], **origin)
+        letter = dead_letter(consumed, group="execution-commands", code="malformed_command", message="no command")
+        assert problems(Record(b"", letter.value, letter.headers)) == []
+        assert "dlq-offset" in "; ".join(problems(with_header(letter, "dlq-offset", None)))
+        assert "headers dlq-partition" in "; ".join(problems(with_header(letter, "dlq-partition", b"x")))

@@ -50,7 +50,7 @@ class KafkaContract:
             return
         yield from self._against(name, "headers", message["headers"], dict(headers))
         yield from self._against(name, "key", message["bindings"]["kafka"]["key"], (key or b"").decode())
-        if "payload" in message:
+        if "payload" in message and (value or not message.get("x-may-be-empty")):
             try:
                 payload = orjson.loads(value or b"")
             except orjson.JSONDecodeError as error:
@@ -77,7 +77,7 @@ class KafkaContract:
             for one in headers.keys() - message["headers"]["properties"].keys():
                 yield f"the header {one} is not in the contract"
         schema = self._resolved(message.get("payload", {}))
-        if schema.get("properties") and schema.get("additionalProperties") is not True:
+        if value and schema.get("properties") and schema.get("additionalProperties") is not True:
             for one in orjson.loads(value or b"").keys() - schema["properties"].keys():
                 yield f"the member {one} is not in the contract"
 
