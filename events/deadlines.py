@@ -12,9 +12,14 @@ from datetime import UTC, datetime, timedelta
 EXPIRY = "ce_expirytime"
 
 
+def time_in(seconds: float) -> bytes:
+    """The time then, by this machine's clock, as CloudEvents write it; of 0 it is now."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z").encode()
+
+
 def deadline_in(seconds: float) -> tuple[str, bytes]:
     """The header that says until when an answer is of use."""
-    return EXPIRY, (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z").encode()
+    return EXPIRY, time_in(seconds)
 
 
 def seconds_left(headers: Mapping[str, bytes]) -> float | None:
@@ -25,4 +30,7 @@ def seconds_left(headers: Mapping[str, bytes]) -> float | None:
     """
     if (text := headers.get(EXPIRY)) is None:
         return None
-    return (datetime.fromisoformat(text.decode()) - datetime.now(UTC)).total_seconds()
+    deadline = datetime.fromisoformat(text.decode())
+    if deadline.tzinfo is None:
+        raise ValueError(f"{EXPIRY} is without an offset from UTC")
+    return (deadline - datetime.now(UTC)).total_seconds()

@@ -42,6 +42,12 @@ class KafkaSettings(KafkaSecuritySettings):
     """Where a relay begins that has never published: at the log's first event, or at what is new. Default `beginning`:
     what is in the log will be said."""
 
+    kafka_model_commands_topic: TopicName = "model.commands.v1"
+    """Topic that model calls are sent to. Default `model.commands.v1`; created if it is not there."""
+
+    kafka_model_replies_topic: TopicName = "model.replies.v1"
+    """Topic that they are answered on. Default `model.replies.v1`; created if it is not there."""
+
     kafka_batch_bytes: Annotated[int, Field(ge=16_384, le=16_777_216)] = 262_144
     """Most bytes that go to one partition in one batch. Default 256 KiB: larger ones gain nothing measurable."""
 

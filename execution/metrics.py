@@ -26,6 +26,7 @@ from execution.command_metrics import CommandMetrics
 from execution.durations import Durations
 from execution.execution_tally import ExecutionTally
 from execution.loop_lag import LoopLag
+from execution.model_metrics import model_call_metrics
 from execution.queue_survey import QueueSurvey
 from execution.relay_metrics import RelayMetrics
 from execution.repository.database import Database
@@ -80,6 +81,7 @@ class ServiceMetrics:
         yield from self._of_worker()
         yield from self.relay.read()
         yield from self.commands.read()
+        yield from model_call_metrics(self._service.task_runner.command_bus)
         yield from _of_lanes(database)
         yield from _of_pool(database)
         yield GaugeMetricFamily(

@@ -153,6 +153,10 @@ class Settings(CommandSettings):
     """Folders below which the built-in file handlers may read, separated as in PATH; symbolic links are resolved.
     Default: the current folder, and nothing else of the machine."""
 
+    model_service: Literal["kafka", "embedded"] | None = None
+    """Who answers model calls: `execution model-service` over Kafka, or the model embedded in each worker. Unset: over
+    Kafka where brokers are configured, embedded otherwise."""
+
     model_timeout_seconds: Seconds = 30.0
     """Time the model service has to answer one call. Default 30 s."""
 
@@ -236,6 +240,16 @@ class Settings(CommandSettings):
     """`console` for people, `json` for log collectors: one object per line. Default `console`."""
 
     @property
+    def model_calls_over_kafka(self) -> bool:
+        """Does another process answer them?"""
+        return self.kafka_bootstrap_servers is not None and self.model_service != "embedded"
+
+    @property
+    def largest_record_bytes(self) -> int:
+        """Bytes of the largest record: a result and an error, each as large as may be, and what stands around them."""
+        return max(1_048_576, 2 * self.inline_limit_bytes + 65_536)
+
+    @property
     def ordinary_request_limit_bytes(self) -> int:
         """Largest body of a request that is no batch."""
         return self.request_limit_bytes or self.inline_limit_bytes + 32_768
@@ -266,6 +280,15 @@ class Settings(CommandSettings):
                 f"{_variable('worker_timeout_seconds')} ({self.worker_timeout_seconds:g}) must be at least "
                 f"{_HEARTBEATS_BEFORE_DEAD} times {_variable('heartbeat_interval_seconds')} "
                 f"({self.heartbeat_interval_seconds:g})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_model_service(self) -> Self:
+        if self.model_service == "kafka" and self.kafka_bootstrap_servers is None:
+            raise ValueError(
+                f"{_variable('model_service')} is kafka and no brokers are configured; set "
+                f"{_variable('kafka_bootstrap_servers')}, or leave it unset"
             )
         return self
 

@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from events.bus import EventBus, InProcessEventBus
-from events.commands import CommandBus, InProcessCommandBus
+from events.commands import CommandBus
 from events.kafka import KafkaEventBus
 from execution.builtin import register_builtin_handlers
-from execution.builtin.summarizer import answer_model_request
 from execution.durable_relay import DurableRelay
 from execution.embedded import EmbeddedPostgres
 from execution.event_emitter import ExecutionEventEmitter
 from execution.handlers import HandlerRegistry
 from execution.kafka_access import events_topic, kafka_connection
 from execution.log import hand_to_host
+from execution.model_service import open_command_bus
 from execution.repository.agents import Agent, AgentDirectory
 from execution.repository.database import Database
 from execution.repository.event_log import EventLog
@@ -23,7 +23,6 @@ from execution.repository.relay_cursors import BEGINNING, RelayCursorStore
 from execution.repository.schema import migrate
 from execution.service import ExecutionService
 from execution.settings import Settings
-from execution.task_runner import MODEL_COMMAND
 
 EMBEDDED_AGENT = Agent(
     id="summarizer",
@@ -85,7 +84,8 @@ async def open_service(
     command_bus: CommandBus | None = None,
     relay: bool = True,
 ) -> AsyncIterator[ExecutionService]:
-    """A running service: embedded PostgreSQL if no database is configured, buses inside the process if none is given.
+    """A running service: embedded PostgreSQL if no database is configured, an event bus inside the process if none is
+    given, and the command bus that the settings say.
 
     It runs nothing itself; for that, `service.create_worker().run()`, or a process with `execution worker`. Without
     `relay` it tells the event bus nothing.
@@ -97,13 +97,9 @@ async def open_service(
     hand_to_host()
     settings = settings or Settings.load()
     handlers = _handlers(settings, registry)
-    async with open_database(settings) as database:
+    async with open_command_bus(settings) as model_bus, open_database(settings) as database:
         service = ExecutionService(
-            database,
-            event_bus or InProcessEventBus(),
-            command_bus or embedded_command_bus(),
-            settings,
-            registry=handlers,
+            database, event_bus or InProcessEventBus(), command_bus or model_bus, settings, registry=handlers
         )
         handlers.register("agent.task", service.task_runner.execute_standard_task)
         if settings.database_url is None:
@@ -152,13 +148,6 @@ def kafka_event_bus(settings: Settings) -> KafkaEventBus:
         source=settings.kafka_events_source,
         batch_bytes=settings.kafka_batch_bytes,
     )
-
-
-def embedded_command_bus() -> InProcessCommandBus:
-    """A command bus with the embedded model behind it."""
-    bus = InProcessCommandBus()
-    bus.respond(MODEL_COMMAND, answer_model_request)
-    return bus
 
 
 def _handlers(settings: Settings, own: HandlerRegistry | None) -> HandlerRegistry:

@@ -17,7 +17,7 @@ from execution.cli.running import run
 
 def add_operator_commands(app: typer.Typer) -> None:
     """Declare them, in the order of `--help`."""
-    for command in (demo, serve, worker, relay, commands, migrate, asyncapi, doctor, bench):
+    for command in (demo, serve, worker, relay, commands, model_service, migrate, asyncapi, doctor, bench):
         app.command()(command)
 
 
@@ -90,6 +90,13 @@ def commands(*, handlers: Handlers = None, as_json: AsJson = False) -> None:
     from execution.cli.commanding import command
 
     run(command(_given(handlers=handlers), as_json=as_json), as_json=as_json)
+
+
+def model_service(*, as_json: AsJson = False) -> None:
+    """Answer model calls over Kafka until a stop; as many as there are share them."""
+    from execution.cli.answering import answer_model_calls
+
+    run(answer_model_calls({}, as_json=as_json), as_json=as_json)
 
 
 def migrate(

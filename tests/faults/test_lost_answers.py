@@ -25,9 +25,9 @@ from execution.errors import DatabaseUnavailableError, ExecutionServiceError, Ou
 from execution.handlers import HandlerRegistry
 from execution.ids import new_id
 from execution.keys import KeyRing
+from execution.model_service import embedded_command_bus
 from execution.repository.database import Database
 from execution.service import ExecutionService
-from execution.wiring import embedded_command_bus
 from tests.faults.conftest import Ledger, ended_at_last, insisting
 from tests.support.checker import check_all_ended, check_database
 from tests.support.cutting_proxy import COMMIT, CuttingProxy, cutting_proxy

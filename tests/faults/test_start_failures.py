@@ -18,11 +18,12 @@ from execution.errors import (
     SettingsError,
 )
 from execution.ids import new_id
+from execution.model_service import embedded_command_bus
 from execution.repository.database import Database
 from execution.repository.repository import ExecutionRepository
 from execution.service import ExecutionService
 from execution.settings import Settings
-from execution.wiring import embedded_command_bus, open_service
+from execution.wiring import open_service
 from tests.support.database import own_database
 from tests.support.leaks import nothing_stays_open
 from tests.support.service import PATIENCE, running_worker, short_settings

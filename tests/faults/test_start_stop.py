@@ -14,13 +14,14 @@ import pytest
 
 from events.bus import InProcessEventBus
 from execution.embedded import EmbeddedPostgres
+from execution.model_service import embedded_command_bus
 from execution.repository.connections import Connector
 from execution.repository.database import Database
 from execution.repository.lanes import AppendLanes
 from execution.repository.wakeups import Wakeups
 from execution.service import ExecutionService
 from execution.settings import Settings
-from execution.wiring import embedded_command_bus, open_service
+from execution.wiring import open_service
 from tests.support.cancelling import is_cancelled_at
 from tests.support.database import SERVER_OVERRIDES
 from tests.support.leaks import fill_pool, nothing_stays_open

@@ -1,0 +1,60 @@
+"""`execution ...` in a process of its own, one of the commands that run until they are told to stop; to be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tests.support.service import PATIENCE
+from tests.support.worker_process import REPOSITORY
+
+
+class CliProcess:
+    """The test's handle on such a process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def ready(self) -> dict[str, Any]:
+        """What it says once it does its work, or stands by."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            said: dict[str, Any] = json.loads(await self.process.stdout.readline())
+        return said
+
+    async def kill(self) -> None:
+        """As the system does it: nothing of the process runs afterwards."""
+        self.process.kill()
+        await self._ended()
+
+    async def stop(self) -> int:
+        """In order; its exit code."""
+        self.process.terminate()
+        return await self._ended()
+
+    async def _ended(self) -> int:
+        async with asyncio.timeout(PATIENCE):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def cli_process(command: str, environment: Mapping[str, str]) -> AsyncIterator[CliProcess]:
+    """Start one; killed at the end if it still runs."""
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "execution.cli", command, "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=REPOSITORY,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        yield CliProcess(started)
+    finally:
+        if started.returncode is None:
+            started.kill()
+        await started.communicate()
