@@ -40,13 +40,8 @@ def events_topic(settings: Settings) -> Topic:
         partitions=settings.kafka_events_partitions,
         retention_seconds=settings.kafka_events_retention_hours * 3_600,
         replication=settings.kafka_replication_factor,
-        largest_record=largest_record(settings.inline_limit_bytes),
+        largest_record=settings.largest_record_bytes,
     )
-
-
-def largest_record(inline_limit: int) -> int:
-    """Bytes of the largest event: a result and an error, each as large as may be, and what stands around them."""
-    return max(1_048_576, 2 * inline_limit + 65_536)
 
 
 def _check_files(settings: Settings, security: KafkaSecurity) -> None:

@@ -157,6 +157,10 @@ class Settings(CommandSettings):
     """Who answers model calls: `execution model-service` over Kafka, or the model embedded in each worker. Unset: over
     Kafka where brokers are configured, embedded otherwise."""
 
+    steps_low_risk_actions: Names = ()
+    """Actions of scoped jobs that need no scope, separated by commas. Default none: what nobody has judged is of high
+    risk."""
+
     model_timeout_seconds: Seconds = 30.0
     """Time the model service has to answer one call. Default 30 s."""
 

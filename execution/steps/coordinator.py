@@ -74,6 +74,8 @@ class ExecutionCoordinator:
         chance: Callable[[], float] = random,
     ) -> None:
         self._service = service
+        if risks is None:
+            risks = RiskTable.with_low(service.settings.steps_low_risk_actions)
         self.risks = risks if isinstance(risks, RiskTable) else RiskTable(risks)
         self._scopes = ScopeStore(service.repository.db)
         self._gate = ScopeGate(self._scopes, self.risks)

@@ -27,6 +27,14 @@ from execution.errors import (
     WaitTimeoutError,
 )
 from execution.problems import problem_document, problem_type
+from execution.steps.coordination_errors import (
+    REFUSALS,
+    JobIdReusedError,
+    JobInProgressError,
+    JobNotRecordedError,
+    NoServiceError,
+    ScopeRefusedError,
+)
 from execution.steps.errors import BrokenEvidenceError, InvalidPlanError, StoredOutputError
 from tests.support.over_http import check_problem, submitted
 
@@ -43,6 +51,8 @@ NEVER_OVER_HTTP = {
     *(ApiKeyNotFoundError, SettingsError, EmbeddedPostgresError, WaitTimeoutError),
     # Of plans and their evidence, for which there is no route yet.
     *(InvalidPlanError, BrokenEvidenceError, StoredOutputError),
+    # Of coordinated jobs, which are delivered in this process.
+    *(ScopeRefusedError, *REFUSALS.values(), JobIdReusedError, JobInProgressError, JobNotRecordedError, NoServiceError),
 }
 
 

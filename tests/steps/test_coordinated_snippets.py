@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -52,6 +56,8 @@ if advice["should_retry"]:
     # Caller decides whether to retry
     delay = advice["delay_seconds"]
 """
+GUIDE = Path(__file__).parents[2] / "docs" / "steps.md"
+EXAMPLE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 SEEDS_MODULE = "app.hoc.cus.hoc_spine.orchestrator.execution.job_executor"
 
 
@@ -93,6 +99,21 @@ async def test_the_scoped_call_by_itself(service: ExecutionService) -> None:
         left = await run("\n# ".join((imported, created, scoped)), known)
     assert left["result"].final_status is JobStatus.COMPLETED
     assert (left["scope_info"]["action"], left["scope_info"]["uses_left"]) == ("restart_service", 0)
+
+
+async def test_the_example_of_the_guide(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXECUTION_DATABASE_URL", database_url)
+    example = next(one for one in EXAMPLE.findall(GUIDE.read_text(encoding="utf-8")) if "ExecutionCoordinator" in one)
+    said: list[object] = []
+    left = await run(example, {"print": lambda *words: said.extend(words)})
+    await left["main"]()
+    assert said == ["All steps completed successfully", 2]
+
+
+def test_the_machine_alone_loads_no_database_driver() -> None:
+    program = "import sys, execution.steps.verify as _; print('asyncpg' in sys.modules, 'sqlalchemy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=50)
+    assert done.stdout == "False False\n"
 
 
 async def test_without_a_service_it_says_what_to_do() -> None:

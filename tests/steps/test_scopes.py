@@ -33,6 +33,8 @@ from execution.steps import (
     ScopeUsedUpError,
     create_coordinated_executor,
 )
+from execution.wiring import open_service
+from tests.support.service import short_settings
 from tests.support.stored import AnyConnection, assert_row_is_fold
 
 STEPS = [JobStep(0, "noop")]
@@ -77,6 +79,14 @@ class TestRisk:
         assert table.risk_of("look_around") is RiskClass.LOW
         assert table.risk_of("anything else") is RiskClass.HIGH
         assert RiskTable().risk_of("look_around") is RiskClass.HIGH
+
+    async def test_the_settings_name_what_is_low(self, database_url: str) -> None:
+        settings = short_settings(database_url, steps_low_risk_actions="look_around,read_metrics")
+        async with open_service(settings) as service:
+            executor = create_coordinated_executor(service)
+            assert (await run(executor, action="read_metrics"))["scope_id"] is None
+            with pytest.raises(ScopeRequiredError):
+                await run(executor, action="restart")
 
     def test_a_class_that_does_not_exist(self) -> None:
         with pytest.raises(ValueError, match="medium"):

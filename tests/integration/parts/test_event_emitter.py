@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from events.bus import InProcessEventBus, Subscription
+from execution.domain.commands import Record
 from execution.domain.execution import Execution
 from execution.event_emitter import ExecutionEventEmitter, envelope_of, fact_of, payload_of
 from execution.repository.event_log import LoggedEvent
@@ -115,6 +116,15 @@ def test_the_fact_and_the_emit_of_an_execution_agree() -> None:
 def test_the_payload_is_the_fact_as_json(situation: str) -> None:
     for entry in logged(SITUATIONS[situation](agent_id="a")):
         assert payload_of(entry) == fact_of(entry).model_dump(mode="json")
+
+
+def test_a_fact_leaves_as_it_was_recorded() -> None:
+    log = running()
+    log.do(Record(fact="step.started", data={"step": 1, "started_at": "then"}))
+    entry = logged(log)[-1]
+    assert payload_of(entry) == fact_of(entry).model_dump(mode="json")
+    assert payload_of(entry).keys() == IDENTITY | {"name", "data"}
+    assert payload_of(entry)["data"] == {"step": 1, "started_at": "then"}
 
 
 def test_the_envelope_says_whose_event_it_is_and_in_which_trace() -> None:
