@@ -13,6 +13,12 @@ from fastapi import FastAPI
 from execution.access_errors import ApiKeyNotFoundError, UnauthenticatedError
 from execution.api.documented_problems import EXAMPLES
 from execution.api.models import Problem
+from execution.command_errors import (
+    MalformedCommandError,
+    StaleCommandError,
+    UnknownCommandError,
+    UntrustedCommandError,
+)
 from execution.errors import (
     AgentNotFoundError,
     ConflictError,
@@ -49,6 +55,8 @@ NEVER_OVER_HTTP = {
     InvalidProgressError,
     # Of the command line, of the start, and of a wait that is answered with how far the execution has come.
     *(ApiKeyNotFoundError, SettingsError, EmbeddedPostgresError, WaitTimeoutError),
+    # Of commands over Kafka, whose replies and dead letters name them.
+    *(MalformedCommandError, UnknownCommandError, StaleCommandError, UntrustedCommandError),
     # Of plans and their evidence, for which there is no route yet.
     *(InvalidPlanError, BrokenEvidenceError, StoredOutputError),
     # Of coordinated jobs, which are delivered in this process.

@@ -268,7 +268,7 @@ class TestEXEC004HealthObservation:
         copy["load"].append(7)
         assert (result.health_before, observer.health) == ({"load": [1]}, {"load": [1, 2]})
 
-    @pytest.mark.parametrize("health", [None, {"at": object()}], ids=str)
+    @pytest.mark.parametrize("health", [None, {"at": object()}], ids=["none", "no document"])
     def test_health_that_cannot_be_observed_stops_nothing(self, executor: JobExecutor, health: Any) -> None:
         class Blind:
             def observe_health(self) -> dict[str, Any]:
@@ -377,7 +377,11 @@ class TestEXEC005NoContractMutation:
 
 
 class TestEXEC006NoRetryLogic:
-    @pytest.mark.parametrize("act", [raising(TimeoutError()), lambda *_: StepOutput(False), lambda *_: None], ids=id)
+    @pytest.mark.parametrize(
+        "act",
+        [raising(TimeoutError()), lambda *_: StepOutput(False), lambda *_: None],
+        ids=["raises", "says that it failed", "gives nothing"],
+    )
     def test_a_failed_step_is_called_once(self, act: Any) -> None:
         handler = Recording(act)
         carry_out(JobExecutor({"try": handler}), plan_of("try", "try"))
