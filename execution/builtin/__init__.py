@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from execution.builtin.files_inventory import FilesInventory
-from execution.builtin.files_roots import FilesRoots
 from execution.builtin.noop import noop
 from execution.builtin.text_analyze import TextAnalyze
+from execution.files_roots import FilesRoots
 from execution.handlers import HandlerRegistry
 
 __all__ = ["register_builtin_handlers"]

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from execution.builtin.files_roots import FilesRoots, problem_of
 from execution.builtin.fingerprint import take_fingerprint
 from execution.builtin.folder_walk import FolderContent, FolderWalk, FoundFile
 from execution.builtin.inventory import MAX_LARGEST, InventoriedFile, Inventory, take_inventory
 from execution.domain.outcome import PartialSuccess
+from execution.files_roots import FilesRoots, problem_of
 from execution.handlers import TaskContext
 
 IGNORED_FOLDERS = [

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from execution.builtin.files_roots import FilesRoots, problem_of
+from execution.files_roots import FilesRoots, problem_of
 
 
 @dataclass(frozen=True, kw_only=True)

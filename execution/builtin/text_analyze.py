@@ -6,10 +6,10 @@ import os
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from execution.builtin.files_roots import FilesRoots
 from execution.builtin.text_metrics import TextMetrics
 from execution.builtin.text_pieces import TextPieces
 from execution.errors import InvalidRequestError
+from execution.files_roots import FilesRoots
 from execution.handlers import TaskContext
 
 MAX_FILE_BYTES = 64 * 1024 * 1024

@@ -12,10 +12,10 @@ import orjson
 import pytest
 
 from execution.builtin.files_inventory import FilesInventory, InventoryParameters
-from execution.builtin.files_roots import FilesRoots, PathNotAllowedError
 from execution.builtin.fingerprint import PIECE_BYTES
 from execution.builtin.inventory import Inventory
 from execution.domain.outcome import PartialSuccess, StopRequested
+from execution.files_roots import FilesRoots, PathNotAllowedError
 from tests.support.recording_context import RecordingContext
 
 PROJECT = Path(__file__).parents[3]

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from execution.builtin.english import sentence_ends, sentences_in, words_in
-from execution.builtin.files_roots import FilesRoots, PathNotAllowedError, PathUnusableError
 from execution.builtin.text_analyze import (
     MAX_FILE_BYTES,
     REPORT_EVERY_BYTES,
@@ -20,6 +19,7 @@ from execution.builtin.text_analyze import (
 from execution.builtin.text_metrics import TextMetrics
 from execution.builtin.text_pieces import PIECE_CHARACTERS
 from execution.domain.outcome import StopRequested
+from execution.files_roots import FilesRoots, PathNotAllowedError, PathUnusableError
 from tests.support.recording_context import RecordingContext
 
 KNOWN = "The cat sat on the mat. The cat saw a dog!\nIt ran.\n\nDr. Smith's cat isn't here\n"

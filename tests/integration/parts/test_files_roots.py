@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from execution.builtin.files_roots import FilesRoots, PathNotAllowedError, PathUnusableError
+from execution.files_roots import FilesRoots, PathNotAllowedError, PathUnusableError
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Which files the built-in handlers may read: those below the folders of `EXECUTION_FILES_ROOTS`, and no others.
+"""Which files handlers may touch: those below the folders that a setting names, and no others.
 
 A path is checked once, when asked for, and guarded again when opened: every component below the root is opened without
 following links, so a folder or file exchanged for a link in between leads to an error and not out of the roots.
@@ -23,34 +23,35 @@ _READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class PathNotAllowedError(InvalidRequestError):
-    """The path does not lie below one of the files roots."""
+    """The path does not lie below one of the folders that `setting` names."""
 
     code = "path_not_allowed"
 
-    def __init__(self, requested: str) -> None:
+    def __init__(self, requested: str, setting: str) -> None:
         self.requested = requested
         super().__init__(
-            f"Path {requested!r} is not below a folder of EXECUTION_FILES_ROOTS, with symbolic links resolved. "
-            "Name a path below one of them, or add its folder to EXECUTION_FILES_ROOTS."
+            f"Path {requested!r} is not below a folder of {setting}, with symbolic links resolved. "
+            f"Name a path below one of them, or add its folder to {setting}."
         )
 
 
 class PathUnusableError(InvalidRequestError):
-    """The path is allowed, but nothing that can be read as asked is there."""
+    """The path is allowed, but nothing that can be used as asked is there."""
 
     code = "path_unusable"
 
     def __init__(self, requested: str, problem: str) -> None:
         self.requested = requested
-        super().__init__(f"Path {requested!r} cannot be read: {problem}.")
+        super().__init__(f"Path {requested!r} cannot be used: {problem}.")
 
 
 class FilesRoots:
-    """The folders whose content may be read; relative paths are relative to the first."""
+    """The folders of `setting`, whose content may be used; relative paths are relative to the first."""
 
-    def __init__(self, roots: Sequence[Path]) -> None:
+    def __init__(self, roots: Sequence[Path], setting: str = "EXECUTION_FILES_ROOTS") -> None:
         if not roots:
-            raise ValueError("EXECUTION_FILES_ROOTS must name at least one folder")
+            raise ValueError(f"{setting} must name at least one folder")
+        self._setting = setting
         self._roots = tuple(_resolved(root) for root in roots)
 
     def folder(self, requested: str) -> Path:
@@ -111,7 +112,7 @@ class FilesRoots:
             raise PathUnusableError(requested, problem_of(error)) from error
         # Before any look at what is there: an error must not tell what exists outside.
         if not self.contain(path):
-            raise PathNotAllowedError(requested)
+            raise PathNotAllowedError(requested, self._setting)
         return path
 
     def _open(self, resolved: Path, flags: int) -> int:
