@@ -14,7 +14,7 @@ from pydantic_settings import NoDecode
 _API_KEY = re.compile(r"[A-Za-z0-9._~+/-]{32,}=*")
 
 
-def _split_on(separator: str) -> BeforeValidator:
+def split_on(separator: str) -> BeforeValidator:
     """A list in one environment variable; blanks around its items and empty items do not count."""
 
     def split(value: object) -> object:
@@ -85,14 +85,14 @@ def _uppercase(value: object) -> object:
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
 ApiKeyText = Annotated[SecretStr, AfterValidator(_check_api_key)]
-Names = Annotated[tuple[str, ...], NoDecode, _split_on(",")]
-Servers = Annotated[tuple[str, ...], NoDecode, _split_on(","), AfterValidator(_check_servers)]
+Names = Annotated[tuple[str, ...], NoDecode, split_on(",")]
+Servers = Annotated[tuple[str, ...], NoDecode, split_on(","), AfterValidator(_check_servers)]
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
 TenantTopics = Annotated[
     dict[TopicName, Annotated[str, Field(min_length=1, max_length=100)]], NoDecode, BeforeValidator(_split_topics)
 ]
 CommandSecret = Annotated[SecretStr, AfterValidator(_check_command_secret)]
-Folders = Annotated[tuple[Annotated[Path, AfterValidator(_check_folder)], ...], NoDecode, _split_on(os.pathsep)]
+Folders = Annotated[tuple[Annotated[Path, AfterValidator(_check_folder)], ...], NoDecode, split_on(os.pathsep)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_uppercase)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]

@@ -18,6 +18,7 @@ from pydantic_settings import SettingsConfigDict
 from execution.command_settings import CommandSettings
 from execution.errors import SettingsError
 from execution.setting_types import ApiKeyText, Count, DatabaseUrl, Folders, LogLevel, Names, Seconds
+from execution.steps_settings import StepsSettings
 
 _PREFIX = "EXECUTION_"
 _HEARTBEATS_BEFORE_DEAD = 3
@@ -31,7 +32,7 @@ class UnknownVariable:
     nearest: str | None
 
 
-class Settings(CommandSettings):
+class Settings(CommandSettings, StepsSettings):
     """Every setting of the service; immutable once loaded."""
 
     model_config = SettingsConfigDict(
@@ -156,10 +157,6 @@ class Settings(CommandSettings):
     model_service: Literal["kafka", "embedded"] | None = None
     """Who answers model calls: `execution model-service` over Kafka, or the model embedded in each worker. Unset: over
     Kafka where brokers are configured, embedded otherwise."""
-
-    steps_low_risk_actions: Names = ()
-    """Actions of scoped jobs that need no scope, separated by commas. Default none: what nobody has judged is of high
-    risk."""
 
     model_timeout_seconds: Seconds = 30.0
     """Time the model service has to answer one call. Default 30 s."""

@@ -9,6 +9,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Double,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -257,4 +258,37 @@ relay_cursors = Table(
     Column("expires_at", _TIME, nullable=False),
     Column("updated_at", _TIME, nullable=False),
     CheckConstraint("position ~ '^[0-9]+:[0-9]+:[0-9,]*$'", name="position_is_a_snapshot"),
+)
+
+capabilities = Table(
+    "capabilities",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Column("changed_at", _TIME, nullable=False),
+    Column("job_id", Uuid, nullable=False),
+    Column("contract_id", Uuid, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "name"),
+    CheckConstraint("length(name) >= 1 AND length(name) <= 200", name="name_is_short"),
+    CheckConstraint("version >= 1", name="version_counts_from_one"),
+)
+
+capability_changes = Table(
+    "capability_changes",
+    metadata,
+    Column("tenant_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Column("changed_at", _TIME, nullable=False),
+    Column("job_id", Uuid, nullable=False),
+    Column("contract_id", Uuid, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "name", "version"),
+    ForeignKeyConstraint(
+        ["tenant_id", "name"], ["capabilities.tenant_id", "capabilities.name"], name="capability_changes_capability"
+    ),
 )

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from execution.steps.coordinator import ExecutionCoordinator
     from execution.steps.current_service import using_service
+    from execution.steps.handlers import awaited_handlers, capability_handlers, production_handlers
     from execution.steps.risk import RiskClass, RiskTable
     from execution.steps.scope_gate import ScopedAction
 
@@ -67,7 +68,10 @@ _HOMES = {
     "ScopeRiskTooLowError": "execution.steps.coordination_errors",
     "ScopeUsedUpError": "execution.steps.coordination_errors",
     "ScopedAction": "execution.steps.scope_gate",
+    "awaited_handlers": "execution.steps.handlers",
+    "capability_handlers": "execution.steps.handlers",
     "create_coordinated_executor": "execution.steps.coordinated",
+    "production_handlers": "execution.steps.handlers",
     "using_service": "execution.steps.current_service",
 }
 """What stands on the service: imported when it is first used, since the machine and its evidence need none."""
@@ -114,11 +118,14 @@ __all__ = [
     "StoredOutput",
     "StoredOutputError",
     "VerifiedBundle",
+    "awaited_handlers",
+    "capability_handlers",
     "create_coordinated_executor",
     "create_default_executor",
     "evidence_bundle",
     "execution_result_to_evidence",
     "interrupted_result",
+    "production_handlers",
     "stored_output",
     "thaw",
     "using_service",

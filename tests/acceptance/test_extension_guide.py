@@ -75,7 +75,7 @@ class TestNewState:
             "from execution.repository.schema import migrate\n"
             "print(asyncio.run(migrate(os.environ['EXECUTION_DATABASE_URL'])))\n",
         )
-        assert "0006" in await run(migrate, imports_from=copy, EXECUTION_DATABASE_URL=database_url)
+        assert "0007" in await run(migrate, imports_from=copy, EXECUTION_DATABASE_URL=database_url)
         name = "through_the_new_state.py"
         program = write(copy, name, programs(GUIDE)[name])
         output = await run(program, imports_from=copy, EXECUTION_DATABASE_URL=database_url)
@@ -83,7 +83,7 @@ class TestNewState:
         assert output.count("execution.blocked") == 2, "the side effect"
 
     async def test_without_the_migration_the_database_refuses_it(self, database_url: str, copy: Path) -> None:
-        (copy / "migrations" / "versions" / "0006_blocked.py").unlink()
+        (copy / "migrations" / "versions" / "0007_blocked.py").unlink()
         name = "through_the_new_state.py"
         program = write(copy, name, programs(GUIDE)[name])
         with pytest.raises(AssertionError, match="executions_state_known"):
@@ -94,5 +94,5 @@ class TestNewState:
         assert {edit.path for edit in edits(GUIDE)} == {
             "execution/domain/state.py",
             "execution/state_manager.py",
-            "migrations/versions/0006_blocked.py",
+            "migrations/versions/0007_blocked.py",
         }

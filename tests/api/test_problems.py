@@ -46,6 +46,9 @@ from tests.support.over_http import check_problem, submitted
 
 GUIDE = Path(__file__).parents[2] / "docs" / "problems.md"
 ROW = re.compile(r"^\| `(\w+)` \| (\d{3}) \| (yes|no) \| (.+) \| .+ \|$", re.MULTILINE)
+OF_HANDLERS_AND_THE_COMMAND_LINE = (
+    "execution.cli", "execution.builtin", "execution.files_roots", "execution.steps.handlers",
+)  # fmt: skip
 NEVER_OVER_HTTP = {
     # Branches of the tree, of which only the leaves are raised.
     *(InvalidRequestError, ConflictError, UnauthenticatedError),
@@ -68,7 +71,7 @@ def all_errors(root: type[ExecutionServiceError] = ExecutionServiceError) -> Ite
     """Those of the service, all of which are imported with the app; not the command line's, nor those of handlers."""
     yield root
     for one in root.__subclasses__():
-        if not one.__module__.startswith(("execution.cli", "execution.builtin")):
+        if not one.__module__.startswith(OF_HANDLERS_AND_THE_COMMAND_LINE):
             yield from all_errors(one)
 
 

@@ -12,13 +12,15 @@ import psutil
 
 TERM_SECONDS = 2.0
 """What a program gets to end by itself after SIGTERM."""
+KILL_SECONDS = 10.0
+"""What the system gets to end a killed program: one that waits for a broken disk is not waited for."""
 LOOK_AGAIN_SECONDS = 0.02
 MARK = "EXECUTION_STEP_RUN"
 """The variable by which a process is known whose ancestors were all of one run, though it has left the group."""
 
 
 def has_exited(process: Popen[bytes]) -> bool:
-    """Has the leader exited? It is not reaped: as long as it is a zombie, nobody else can get its id, nor its group's."""
+    """Has the leader exited? It is not reaped: while it is a zombie, nobody else can get its id, or its group's."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
@@ -28,6 +30,9 @@ def end_group(process: Popen[bytes], mark: str, *, is_forced: bool) -> int:
     Args:
         mark: the value of `MARK` in the environment of this run.
         is_forced: the leader has not exited: SIGTERM first, then SIGKILL, also for those who left the group.
+
+    Raises:
+        subprocess.TimeoutExpired: the system does not end it.
     """
     strays: list[psutil.Process] = []
     if is_forced:
@@ -37,7 +42,7 @@ def end_group(process: Popen[bytes], mark: str, *, is_forced: bool) -> int:
     _signal_group(process, signal.SIGKILL)
     for stray in strays:
         _kill(stray)
-    return process.wait()
+    return process.wait(KILL_SECONDS)
 
 
 def _signal_group(process: Popen[bytes], number: signal.Signals) -> None:
