@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from execution.steps.coordinator import ExecutionCoordinator
     from execution.steps.current_service import using_service
     from execution.steps.handlers import awaited_handlers, capability_handlers, production_handlers
+    from execution.steps.health import ServiceHealthObserver
     from execution.steps.risk import RiskClass, RiskTable
     from execution.steps.scope_gate import ScopedAction
 
@@ -68,6 +69,7 @@ _HOMES = {
     "ScopeRiskTooLowError": "execution.steps.coordination_errors",
     "ScopeUsedUpError": "execution.steps.coordination_errors",
     "ScopedAction": "execution.steps.scope_gate",
+    "ServiceHealthObserver": "execution.steps.health",
     "awaited_handlers": "execution.steps.handlers",
     "capability_handlers": "execution.steps.handlers",
     "create_coordinated_executor": "execution.steps.coordinated",
@@ -111,6 +113,7 @@ __all__ = [
     "ScopeRiskTooLowError",
     "ScopeUsedUpError",
     "ScopedAction",
+    "ServiceHealthObserver",
     "StepHandler",
     "StepOutput",
     "StepResult",
