@@ -169,7 +169,10 @@ class ExecutionService(ExecutionReader):
         """
         self.admission.check(kind)  # before the submission is even looked at: a refusal must cost next to nothing
         submission = Submission.checked(kind=kind, parameters={} if parameters is None else parameters, **fields)
-        return await self.submit(submission, command_id=command_id)
+        if not self._kinds.knows(kind):
+            await self._kinds.ask(kind)
+        command = self._to_command(submission, command_id)
+        return await self.state_manager.create(command, actor=self._actor, command_id=command_id)
 
     async def submit(
         self, submission: Submission, *, command_id: UUID | None = None, answer: AnswerTo | None = None

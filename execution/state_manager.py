@@ -120,11 +120,13 @@ class ExecutionStateManager:
     ) -> Execution:
         written = self.begin_creation(command, actor=actor, command_id=command_id, answer=answer, start=start)
         try:
-            return await self.created(command, written, command_id)
+            execution = await written
         except DuplicateExecutionError:
-            # Or the worker was declared dead before the statement ran: then it waits for another one.
+            # It exists; or the worker was declared dead before the statement ran, then it waits for another one.
             written = self.begin_creation(command, actor=actor, command_id=command_id, answer=answer)
             return await self.created(command, written, command_id)
+        self._set_off(execution, ExecutionState.CREATED, execution.state)
+        return execution
 
     async def created(self, command: Create, written: Awaitable[Execution], command_id: UUID | None) -> Execution:
         """The second half of `create`, with its errors."""
