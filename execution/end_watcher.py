@@ -20,6 +20,11 @@ log = structlog.get_logger(__name__)
 LONGEST_PAUSE = 0.02
 """Most seconds between two questions that other processes' wake-ups cause: they say that something ended, not what."""
 RETRY_SECONDS = 1.0
+MOST_REMEMBERED = 2_000
+"""New executions of this process that are known not to have ended: as many as may soon be waited for."""
+
+LONGEST_BEGINNING = 3
+"""Events of an execution up to its first start."""
 
 End = asyncio.Future[Execution]
 
@@ -32,15 +37,29 @@ class EndWatcher:
         self._poll_interval = poll_interval
         self._waiting: dict[UUID, set[End]] = {}
         self._woken = asyncio.Event()
+        self._new: dict[UUID, tuple[str, int]] = {}
+        self._ends_elsewhere = 0
         self._closed = False
         state_manager.listen(self.noted)
 
     def noted(self, execution: Execution) -> None:
         """This process has just written that execution."""
-        if self._waiting and execution.is_terminal:
+        if not execution.is_terminal:
+            if execution.version <= LONGEST_BEGINNING:
+                self._remember(execution)
+            return
+        self._new.pop(execution.id, None)
+        if self._waiting:
             for end in self._waiting.get(execution.id, ()):
                 if not end.done():
                     end.set_result(execution)
+
+    def has_just_begun(self, execution_id: UUID, tenant_id: str) -> bool:
+        """Is it new, made by this process for that tenant, and has nothing been ended elsewhere since?
+
+        Then whoever waits need not look at it first: its end will be told, or found by the next poll.
+        """
+        return self._new.get(execution_id) == (tenant_id, self._ends_elsewhere)
 
     @contextmanager
     def awaiting(self, execution_id: UUID) -> Iterator[End]:
@@ -67,7 +86,7 @@ class EndWatcher:
         """Ask for those who wait, until cancelled: then they are told. After a fault they wait until it runs again."""
         self._closed = False
         wakeups = self._repository.db.wakeups
-        unsubscribe = wakeups.subscribe(Topic.ENDED, self._woken.set, from_others_only=True)
+        unsubscribe = wakeups.subscribe(Topic.ENDED, self._ended_elsewhere, from_others_only=True)
         try:
             while True:
                 self._woken.clear()
@@ -78,6 +97,15 @@ class EndWatcher:
             raise
         finally:
             unsubscribe()
+
+    def _ended_elsewhere(self) -> None:
+        self._ends_elsewhere += 1
+        self._woken.set()
+
+    def _remember(self, execution: Execution) -> None:
+        if len(self._new) >= MOST_REMEMBERED:
+            del self._new[next(iter(self._new))]
+        self._new[execution.id] = (execution.tenant_id, self._ends_elsewhere)
 
     async def _ask(self) -> float:
         """Tell what has ended; how long to leave it at that."""

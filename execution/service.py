@@ -235,6 +235,8 @@ class ExecutionService(ExecutionReader):
         try:
             async with asyncio.timeout(timeout):
                 with self._end_watcher.awaiting(execution_id) as end:
+                    if self._end_watcher.has_just_begun(execution_id, self._tenant_id):
+                        return await end
                     await asyncio.sleep(0)  # a worker that was just woken for it goes first
                     execution = await self.get_execution(execution_id)
                     return execution if execution.is_terminal else await end

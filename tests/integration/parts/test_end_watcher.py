@@ -116,3 +116,41 @@ async def counted_read(counted: CountedQuestions, execution: Execution) -> Execu
     current = await counted.get_by_id(execution.id)
     assert current is not None
     return current
+
+
+async def test_what_has_just_begun_here_need_not_be_looked_at(
+    state_manager: ExecutionStateManager, counted: CountedQuestions
+) -> None:
+    async with watching(state_manager, counted) as watcher:
+        execution = await submit(counted)
+        assert not watcher.has_just_begun(execution.id, execution.tenant_id), "nobody has told it"
+        watcher.noted(execution)
+        assert watcher.has_just_begun(execution.id, execution.tenant_id)
+        assert not watcher.has_just_begun(execution.id, "somebody else")
+        watcher.noted(await carry_out(counted, execution, Cancel()))
+        assert not watcher.has_just_begun(execution.id, execution.tenant_id)
+
+
+async def test_once_something_has_ended_elsewhere_everything_is_looked_at(
+    state_manager: ExecutionStateManager, counted: CountedQuestions, database_url: str
+) -> None:
+    async with Database(database_url) as other, watching(state_manager, counted) as watcher:
+        elsewhere = ExecutionStateManager(ExecutionRepository(other), state_manager.event_emitter)
+        await eventually(lambda: other.wakeups.has_peers, within=SOON, what="the other process knows of this one")
+        execution = await submit(counted)
+        watcher.noted(execution)
+        await elsewhere.apply(execution.id, Cancel())
+        await eventually(
+            lambda: not watcher.has_just_begun(execution.id, execution.tenant_id), within=SOON, what="it is told"
+        )
+
+
+async def test_of_what_has_begun_the_latest_are_remembered(
+    state_manager: ExecutionStateManager, counted: CountedQuestions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("execution.end_watcher.MOST_REMEMBERED", 2)
+    async with watching(state_manager, counted) as watcher:
+        executions = [await submit(counted) for _ in range(3)]
+        for one in executions:
+            watcher.noted(one)
+        assert [watcher.has_just_begun(one.id, one.tenant_id) for one in executions] == [False, True, True]
