@@ -90,13 +90,14 @@ class JobOutcome:
 
     @classmethod
     async def read(cls, repository: ExecutionRepository, job: Job, execution: Execution) -> JobOutcome:
-        """Read it."""
+        """Read it: of its last attempt, if somebody has had it retried."""
         facts: list[tuple[str, JsonObject]] = []
         version = 0
         while page := await repository.get_history(job.job_id, after_version=version, limit=_PAGE):
             facts += [(one.data["name"], one.data["data"]) for one in page if one.type == EventType.RECORDED]
             version = page[-1].version
-        return cls(job, execution, facts)
+        begun = max((place for place, (name, _) in enumerate(facts) if name == JOB_CREATED), default=0)
+        return cls(job, execution, facts[begun:])
 
     def result(self) -> ExecutionResult:
         """Its result. A job that left no evidence has a result without steps, which says why.

@@ -234,6 +234,18 @@ class TestRefusals:
             await run(executor, scope_id, **job)
         assert str(again.value) == str(caught.value), "a job is refused once and for all"
 
+    async def test_after_a_retry_the_next_delivery_is_asked_anew(
+        self, executor: CoordinatedJobExecutor, service: ExecutionService
+    ) -> None:
+        job: dict[str, Any] = {"job_id": new_id(), "contract_id": uuid4()}
+        with pytest.raises(ScopeRequiredError):
+            await run(executor, **job)
+        await service.for_tenant(TENANT).retry_execution(job["job_id"], reason="granted since")
+        scope = await granted(executor)
+        first = await run(executor, **job)
+        assert first["scope_id"] == str(scope.id)
+        assert await run(executor, **job) == first
+
     async def check_audit(self, view: ExecutionService, job_id: UUID, refusal: ScopeRefusedError) -> None:
         facts = {
             item.data["name"]: item.data["data"]
