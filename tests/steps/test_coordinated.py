@@ -423,8 +423,9 @@ class TestInterference:
             async with open_service(short_settings(url, notify=False)) as service:
                 executor = create_coordinated_executor(service)
                 proxy.lose_answers(chance, {"create_executions": 0.3, "append_events": 0.3})
-                ids = [new_id() for _ in range(12)]
-                results = await asyncio.gather(*(run(executor, job_id) for job_id in ids))
+                ids = [new_id() for _ in range(8)]
+                # One after the other: together they would share a few statements, and chance might spare them all.
+                results = [await run(executor, job_id) for job_id in ids]
                 proxy.lose_answers(chance, {})
                 assert {one.final_status for one in results} == {JobStatus.COMPLETED}
                 for job_id in ids:
