@@ -24,9 +24,9 @@ class HttpLoad:
         """Seconds of the slowest of those that were submitted between the two."""
         return max(answered - asked for asked, answered in self.ended if since <= asked < until)
 
-    def count(self, since: float, until: float) -> int:
-        """How many were submitted between the two and have ended before the second."""
-        return sum(since <= asked and answered < until for asked, answered in self.ended)
+    def per_second(self, since: float, until: float) -> float:
+        """How many have ended between the two."""
+        return sum(since <= answered < until for _, answered in self.ended) / (until - since)
 
 
 @asynccontextmanager
