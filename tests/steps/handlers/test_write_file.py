@@ -146,21 +146,24 @@ class TestWhere:
         await executed(handler, "link/note.txt", content="x")
         assert content_of(root / "sub") == {"note.txt": b"x"}
 
+    @pytest.mark.parametrize("path", ["sub/note.txt", "sub/deep/note.txt"])
     async def test_a_folder_exchanged_for_a_link_after_the_check(
-        self, handler: WriteFileHandler, root: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+        self, handler: WriteFileHandler, root: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, path: str
     ) -> None:
+        (root / "sub" / "deep").mkdir()
+        (outside / "deep").mkdir()
         assert handler._roots is not None
         checked = handler._roots.folder
 
         def exchanged_after(requested: str) -> Path:
             path = checked(requested)
-            (root / "sub").rmdir()
+            (root / "sub").rename(root / "moved")
             (root / "sub").symlink_to(outside)
             return path
 
         monkeypatch.setattr(handler._roots, "folder", exchanged_after)
         with pytest.raises(FileNotWrittenError):
-            await executed(handler, "sub/note.txt", content="x")
+            await executed(handler, path, content="x")
         assert content_of(outside) == {"note.txt": b"as it was"}
 
     @pytest.mark.parametrize("what", ["a link to a file outside", "a dangling link", "a folder", "a FIFO"])
