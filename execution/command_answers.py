@@ -1,7 +1,7 @@
 """Commands that are carried out once, and answered with the first answer however often they come.
 
 The id of a command is a key as `Idempotency-Key` is one: kept in the same table, under the same fingerprint. What was
-answered through one door is answered through the other.
+answered through one door is answered through the other. Where there is an effect, the answer is committed with it.
 
 Trouble of ours is not an answer. While PostgreSQL is away, or somebody else carries out the same command, it is tried
 again after a pause, for as long as that takes: the command is safe in its topic.
@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -33,7 +34,7 @@ from execution.errors import (
 )
 from execution.idempotency import DECISIONS, HOLD_SECONDS, SOON_SECONDS
 from execution.incoming_command import IncomingCommand
-from execution.keyed_answer import Answer, Reservation
+from execution.keyed_answer import Answer, KeyedRequest
 from execution.presentation import etag, execution_to_json, linked, location
 from execution.problems import MEDIA_TYPE, problem_document
 from execution.service import ExecutionService
@@ -95,8 +96,9 @@ class CommandAnswers:
             held = await keys.reserve(tenant_id, command_id, command.fingerprint, seconds=HOLD_SECONDS)
             if isinstance(held, Answer):
                 return held, True
-            answer = await self._carry_out(service, held, command)
-            return await keys.remember(held, answer), False
+            keyed = KeyedRequest(held)
+            answer = await self._carry_out(service, keyed, command)
+            return keyed.kept or await keys.remember(held, answer), False
 
         return await self.patiently(attempt)
 
@@ -115,12 +117,15 @@ class CommandAnswers:
                 self._end_to_wait()
             back_off = min(2 * back_off, LONGEST_BACK_OFF)
 
-    async def _carry_out(self, service: ExecutionService, held: Reservation, command: IncomingCommand) -> Answer:
-        """What comes of it, within the time that the command is ours."""
-        keys = service.idempotency_keys
+    async def _carry_out(self, service: ExecutionService, keyed: KeyedRequest, command: IncomingCommand) -> Answer:
+        """What comes of it, within the time that the command is ours; kept along with the effect, if there is one."""
+        keys, held = service.idempotency_keys, keyed.reservation
+        answer_with = partial(execution_answer, is_new=command.submission is not None)
         try:
             async with asyncio.timeout(held.seconds_left):
-                execution = await command.carry_out(service, command_id=held.command_id)
+                execution = await command.carry_out(
+                    service, command_id=held.command_id, answer=keyed.answered_by(answer_with)
+                )
         except TimeoutError:
             await keys.release(held)
             raise IdempotencyKeyInProgressError(held.key, SOON_SECONDS) from None
@@ -135,7 +140,7 @@ class CommandAnswers:
         except BaseException:
             await to_its_end(keys.release(held))
             raise
-        return execution_answer(execution, is_new=command.submission is not None)
+        return answer_with(execution)
 
     def _begin_to_wait(self, error: ExecutionServiceError) -> None:
         self._tally.tried_again += 1

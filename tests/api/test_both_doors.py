@@ -22,6 +22,7 @@ from execution.service import ExecutionService
 from tests.support.client_commands import CLIENT_COMMANDS
 from tests.support.kafka import delete_topics
 from tests.support.kafka_commands import CommandTopics, carrying_out
+from tests.support.stored import AnyConnection, kept_with_its_effect
 
 API_KEY = "k" * 40
 TRACE = f"00-{'1' * 32}-{'2' * 16}-01"
@@ -191,7 +192,7 @@ class TestUnderOneId:
             other = await doors.over_kafka(command.name, execution.id, BODIES["report_progress"], key=key)
             assert (other.problem or {}).get("code") in {"idempotency_key_reused", "invalid_fields"}
 
-    async def test_from_kafka_to_http(self, doors: Doors) -> None:
+    async def test_from_kafka_to_http(self, doors: Doors, sql: AnyConnection) -> None:
         for command in CLIENT_COMMANDS:
             execution = await command.prepare(doors.service)
             body, key = BODIES.get(command.name), f"once-{command.name}"
@@ -200,16 +201,18 @@ class TestUnderOneId:
             assert (first.status, first.replayed) == (200, False)
             assert again.headers["idempotent-replayed"] == "true"
             assert first.execution is not None
+            assert await kept_with_its_effect(sql, execution.id, first.execution["version"]) == again.content
             assert again.headers["etag"] == f'"{first.execution["version"]}"'
             assert again.json() == first.execution
             reused = await doors.over_http(command.name, execution.id, body, key=key, version=99)
             assert reused.json()["code"] == "idempotency_key_reused"
 
-    async def test_a_submission(self, doors: Doors) -> None:
+    async def test_a_submission(self, doors: Doors, sql: AnyConnection) -> None:
         body = {"kind": "noop", "id": str(new_id())}
         first = await doors.over_kafka("create", None, body, key="submitted")
         again = await doors.over_http("create", None, body, key="submitted")
         assert (first.status, again.status_code) == (202, 202)
+        assert await kept_with_its_effect(sql, UUID(body["id"]), again.json()["version"]) == again.content
         assert again.json() == first.execution
         assert again.headers["location"] == location(body["id"])
         assert (await doors.over_kafka("create", None, body, key="submitted")).replayed

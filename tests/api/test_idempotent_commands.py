@@ -14,7 +14,7 @@ from execution.presentation import location
 from execution.service import ExecutionService
 from tests.support.client_commands import CLIENT_COMMANDS, ClientCommand
 from tests.support.over_http import check_problem, submitted
-from tests.support.stored import AnyConnection
+from tests.support.stored import AnyConnection, kept_with_its_effect
 
 BODIES: dict[str, tuple[str, dict[str, Any]]] = {
     "report_progress": ("progress", {"percentage": 40, "message": "so far", "context": {"page": 4}}),
@@ -65,7 +65,8 @@ async def test_it_is_carried_out_once(
     request = await keyed(api, service, command)
     first = await request.send()
     assert first.status_code == 200, first.text
-    await answered_with_its_effect(sql, first)
+    document = first.json()
+    assert await kept_with_its_effect(sql, UUID(document["id"]), document["version"]) == first.content
     await request.is_answered_as(first)
     (execution,), _ = await service.list_executions()
     assert execution.version == first.json()["version"]
@@ -92,22 +93,12 @@ async def test_a_successor_is_given_the_first_outcome(
     await request.is_answered_as(again)
 
 
-async def answered_with_its_effect(sql: AnyConnection, answer: httpx.Response) -> None:
-    """One transaction has written the last events, and the answer under the key of the request that led to them."""
-    written = await sql.fetchval(
-        "SELECT xmin::text FROM execution_events WHERE execution_id = $1 AND version = $2",
-        UUID(answer.json()["id"]),
-        answer.json()["version"],
-    )
-    kept = await sql.fetch("SELECT xmin::text, body FROM idempotency_keys WHERE answered_at IS NOT NULL")
-    assert [(row["xmin"], row["body"]) for row in kept] == [(written, answer.content)]
-
-
 async def test_so_is_a_submission(api: httpx.AsyncClient, sql: AnyConnection) -> None:
     request = Keyed(api, "/v1/executions", {"kind": "noop"})
     first = await request.send()
     assert first.status_code == 202, first.text
-    await answered_with_its_effect(sql, first)
+    document = first.json()
+    assert await kept_with_its_effect(sql, UUID(document["id"]), document["version"]) == first.content
     await request.is_answered_as(first)
 
 

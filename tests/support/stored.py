@@ -70,6 +70,18 @@ async def versions_by_command(sql: AnyConnection) -> dict[UUID, list[int]]:
     return {row["command_id"]: row["versions"] for row in rows}
 
 
+async def kept_with_its_effect(sql: AnyConnection, execution_id: UUID, version: int) -> bytes:
+    """The answer kept under the youngest key: the transaction that wrote it must be that of the version's event."""
+    written = await sql.fetchval(
+        "SELECT xmin::text FROM execution_events WHERE execution_id = $1 AND version = $2", execution_id, version
+    )
+    (kept,) = await sql.fetch(
+        "SELECT xmin::text, body FROM idempotency_keys WHERE answered_at IS NOT NULL ORDER BY created_at DESC LIMIT 1"
+    )
+    assert kept["xmin"] == written
+    return bytes(kept["body"])
+
+
 async def waiting_sessions(sql: AnyConnection) -> int:
     """How many sessions of this database wait for a lock."""
     await sql.execute("SELECT pg_stat_clear_snapshot()")  # inside a transaction the view would show the same for ever
