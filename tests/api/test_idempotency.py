@@ -24,8 +24,8 @@ from execution.service import ExecutionService
 from execution.wiring import open_service
 from tests.support.cutting_proxy import COMMIT, Fault, cutting_proxy
 from tests.support.http_server import ServerProcess, served, server_process
-from tests.support.service import PATIENCE, short_settings
-from tests.support.stored import AnyConnection, waiting_sessions
+from tests.support.service import PATIENCE, running_worker, short_settings
+from tests.support.stored import AnyConnection, kept_with_its_effect, waiting_sessions
 from tests.support.waiting import eventually
 
 PATH = "/v1/executions"
@@ -125,6 +125,20 @@ class TestSentAgain:
         assert essence(second) == essence(first)
         assert (is_replay(first), is_replay(second)) == (False, True)
         assert [str(one.id) for one in await executions(service)] == [first.json()["id"]]
+
+    async def test_also_where_a_worker_begins_it_at_once(
+        self, api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection
+    ) -> None:
+        async with running_worker(service):
+            key = new_key()
+            first = await api.post(PATH, json=NOOP, headers=key)
+            document = first.json()
+            assert (first.status_code, document["state"]) == (202, "RUNNING")
+            assert await kept_with_its_effect(sql, UUID(document["id"]), document["version"]) == first.content
+            await service.wait(UUID(document["id"]), PATIENCE)
+            again = await api.post(PATH, json=NOOP, headers=key)
+        assert essence(again) == essence(first)
+        assert is_replay(again)
 
     async def test_however_its_json_is_spelled_and_however_long_one_would_wait(self, api: httpx.AsyncClient) -> None:
         headers = new_key() | {"content-type": "application/json"}
