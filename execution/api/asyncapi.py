@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from events.asyncapi import asyncapi_document
+from events.bus_messages import BusCall, asking
 from events.command_messages import CommandTopics, commanding
 from events.event_messages import publishing
 from execution.api.models import ExecutionDocument, Problem
@@ -14,7 +17,9 @@ from execution.command_consumer import answer_topics, command_topics
 from execution.domain.execution import JsonObject
 from execution.incoming_command import COMMAND_MODELS
 from execution.kafka_access import events_topic
+from execution.model_service import model_topics
 from execution.settings import Settings
+from execution.task_runner import MODEL_COMMAND
 
 _DESCRIPTION = (
     "Executions over Apache Kafka: records are CloudEvents 1.0 in binary mode, attributes in headers and data as JSON. "
@@ -32,6 +37,33 @@ class CommandOutcome(BaseModel):
     problem: Problem | None = None
 
 
+class ModelAgent(BaseModel):
+    """Whom the model is to be."""
+
+    id: str
+    model: str
+    instructions: str
+
+
+class ModelRequest(BaseModel):
+    """An execution's input for a model."""
+
+    execution_id: UUID
+    agent: ModelAgent
+    input: dict[str, Any] = Field(description="The execution's parameters.")
+
+
+class ModelAnswer(BaseModel):
+    """What the model made of it."""
+
+    output: dict[str, Any]
+    model: str | None = Field(default=None, description="What has answered.")
+    usage: dict[str, Any] = Field(default_factory=dict, description="What it took.")
+
+
+MODEL_CALL = BusCall(command=MODEL_COMMAND, name="ModelRequest", request=ModelRequest, answer=ModelAnswer)
+
+
 def kafka_contract(settings: Settings) -> JsonObject:
     """The document. Topics of tenants' own are not in it: they are the tenants' business."""
     commands, *_ = command_topics(settings)
@@ -40,6 +72,12 @@ def kafka_contract(settings: Settings) -> JsonObject:
     operations = [
         publishing(events_topic(settings)),
         *commanding(topics, models=COMMAND_MODELS, reply=CommandOutcome, group=settings.kafka_commands_group),
+        asking(
+            MODEL_CALL,
+            model_topics(settings),
+            name="callModel",
+            summary="Executions of the kind `agent.task` ask a model.",
+        ),
     ]
     return asyncapi_document(
         title="Execution service",

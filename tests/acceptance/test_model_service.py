@@ -17,7 +17,7 @@ from execution.repository.agents import Agent, AgentDirectory
 from execution.service import ExecutionService
 from execution.settings import Settings
 from tests.support.cli_process import cli_process
-from tests.support.kafka import delete_topics
+from tests.support.kafka import delete_topics, read_topic
 from tests.support.service import PATIENCE, working_service
 from tests.support.worker_process import environment
 
@@ -61,6 +61,9 @@ async def test_another_process_answers(database_url: str, over_kafka: dict[str, 
                 "execution_model_rebuilds_total": 0,
             }
         assert await answering.stop() == 0
+    for kind in ("commands", "replies"):
+        topic = over_kafka[f"kafka_model_{kind}_topic"]
+        assert len(await read_topic(over_kafka["kafka_bootstrap_servers"], topic)) == 1  # and as the contract says
 
 
 async def test_without_one_the_execution_fails_and_says_why(database_url: str, over_kafka: dict[str, Any]) -> None:

@@ -7,19 +7,23 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import jsonschema_rs
 import pytest
 
+from events.bus_records import answer_record, command_record, read_command, refusal_record
 from events.codec import EventCodec, Record
 from events.command_envelope import COMMANDS, CommandEnvelope, reply_record
 from events.command_signature import CommandSigner
 from events.dead_letters import dead_letter
+from events.deadlines import EXPIRY, deadline_in
 from events.envelope import Envelope
 from events.facts import FACTS
+from events.request_reply import CORRELATION
 from execution.api.asyncapi import kafka_contract as document_for
+from execution.builtin.summarizer import answer_model_request
 from execution.errors import ExecutionNotFoundError
 from execution.problems import problem_document
 from execution.settings import Settings
@@ -239,3 +243,30 @@ class TestCommands:
         assert problems(Record(b"", letter.value, letter.headers)) == []
         assert "dlq-offset" in "; ".join(problems(with_header(letter, "dlq-offset", None)))
         assert "headers dlq-partition" in "; ".join(problems(with_header(letter, "dlq-partition", b"x")))
+
+
+class TestModelCalls:
+    REQUEST: ClassVar[dict[str, Any]] = {
+        "execution_id": EXECUTION,
+        "agent": {"id": "writer", "model": "m-1", "instructions": ""},
+        "input": {"text": "Once."},
+    }
+
+    def asked(self, **changes: Any) -> Record:
+        record = command_record("model.complete", self.REQUEST | changes, source="/execution-service")
+        return Record(record.key, record.value, [*record.headers, (CORRELATION, b"a-1"), deadline_in(30)])
+
+    def test_a_request_its_answer_and_its_refusal(self) -> None:
+        request = self.asked()
+        command = read_command(request.value, dict(request.headers))
+        embedded = answer_model_request(command.payload)
+        assert problems(request) == []
+        assert problems(answer_record(command, embedded, source="/models")) == []
+        assert problems(refusal_record(command, "no such model", source="/models")) == []
+
+    def test_what_is_none_is_noticed(self) -> None:
+        request = self.asked()
+        command = read_command(request.value, dict(request.headers))
+        assert "payload input" in "; ".join(problems(self.asked(input=None)))
+        assert EXPIRY in "; ".join(problems(with_header(request, EXPIRY, None)))
+        assert "output" in "; ".join(problems(answer_record(command, {}, source="/models")))
