@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from events.envelope import Envelope
@@ -197,7 +198,8 @@ def _tells(event: Envelope, item: HistoryItem) -> bool:
 
 
 def _same(said: object, logged: object) -> bool:
-    return said == logged or (isinstance(logged, str) and said == logged.replace("+00:00", "Z"))
+    written = logged.isoformat() if isinstance(logged, datetime) else logged
+    return said == written or (isinstance(written, str) and said == written.replace("+00:00", "Z"))
 
 
 def _is_start_of_run(item: HistoryItem) -> bool:
