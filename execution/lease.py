@@ -36,7 +36,7 @@ class Lease:
         self._repository = repository
         self._on_change = on_change
         self._actor = _actor(execution.worker_id)
-        self._doubtful: dict[UUID, Sequence[Command]] = {}
+        self._doubtful: dict[UUID, Sequence[Command]] | None = None
         """Appends with facts of which nobody knows whether they were written, by their command ids."""
 
     async def apply(self, *commands: Command, patience: float | None = None) -> Execution:
@@ -66,13 +66,13 @@ class Lease:
                 )
             except OutcomeUnknownError:
                 if command_id is not None:
-                    self._doubtful[command_id] = commands
+                    self._doubtful = {**(self._doubtful or {}), command_id: commands}
                 raise
             except VersionConflict:
                 # Somebody else's command, or another write of this run: two at once need no lock but this.
                 await self._refresh()
                 continue
-            self._doubtful.clear()  # none of them can be written any more: they name an earlier version
+            self._doubtful = None  # none of them can be written any more: they name an earlier version
             self._advance(after)
             self._signal(after)
             return after
@@ -93,7 +93,7 @@ class Lease:
 
     async def _not_recorded(self, commands: Sequence[Command]) -> Sequence[Command]:
         """The commands without the facts that an append of unknown outcome has written after all."""
-        for command_id, doubtful in self._doubtful.items():
+        for command_id, doubtful in (self._doubtful or {}).items():
             if await self._repository.versions_of_command(self.execution.id, command_id):
                 written = {id(one) for one in doubtful if isinstance(one, Record)}
                 commands = [one for one in commands if id(one) not in written]
@@ -127,7 +127,10 @@ class Lease:
 
 def _id_where_needed(commands: Sequence[Command]) -> UUID | None:
     """An id to look an append up by: only facts need one, since everything else is so already when it is repeated."""
-    return new_id() if any(type(one) is Record for one in commands) else None
+    for one in commands:
+        if type(one) is Record:
+            return new_id()
+    return None
 
 
 @lru_cache(maxsize=8)
