@@ -44,6 +44,8 @@ class OrderedConsumer:
         self.ready = asyncio.Event()
         """It has its share of the partitions, or the brokers do not answer."""
         self.state = ConsumerState()
+        self.session: ConsumerSession | None = None
+        """The life it is in."""
 
     def stop(self) -> None:
         """Let `run` end once what is under way has ended, or after some seconds."""
@@ -77,7 +79,7 @@ class OrderedConsumer:
             self._stopped.set()
 
     async def _live(self) -> None:
-        session = ConsumerSession(self._connection, self._consuming, self._handle, self.state)
+        session = self.session = ConsumerSession(self._connection, self._consuming, self._handle, self.state)
         announcing = asyncio.create_task(self._announce(session), name="consumer ready")
         try:
             await session.run(self._stopping)

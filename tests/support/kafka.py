@@ -110,6 +110,12 @@ async def read_topic(servers: str, topic: str, *, within: float = WITHIN, **opti
     return records
 
 
+async def committed(servers: str, topic: str, group: str, *, partitions: int) -> int:
+    """Records of a topic that a group need not read again, asked by somebody who is no member of it."""
+    async with consumer(servers, group_id=group) as reader, asyncio.timeout(WITHIN):
+        return sum([await reader.committed(TopicPartition(topic, one)) or 0 for one in range(partitions)])
+
+
 async def _partitions(reader: Any, topic: str) -> set[int]:
     """Those of a topic that exists, once the client has heard of them; the caller's deadline ends the wait."""
     # The client asks for topics it has subscribed to; this one is assigned to by hand.

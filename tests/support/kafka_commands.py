@@ -114,14 +114,14 @@ def signer(key: str) -> CommandSigner:
 def command(
     name: str, execution_id: UUID | None = None, data: Any = None, *, command_id: str | None = None, **changes: Any
 ) -> CommandEnvelope:
-    """An envelope that is right, but for the changes."""
+    """An envelope that is right, but for the changes; `data` as bytes stays as it is."""
     fields: dict[str, Any] = {
         "id": command_id or str(uuid4()),
         "type": f"{PREFIX}{name}",
         "source": SOURCE,
         "time": datetime.now(UTC),
         "subject": execution_id,
-        "data": b"" if data is None else orjson.dumps(data),
+        "data": data if isinstance(data, bytes) else b"" if data is None else orjson.dumps(data),
     }
     return CommandEnvelope(**fields | changes)
 
