@@ -19,7 +19,7 @@ from aiokafka.errors import (
     UnknownMemberIdError,
 )
 
-from events.kafka_closing import close_consumer, told
+from events.kafka_closing import close_consumer, start_client, told
 from events.kafka_connection import KafkaConnection
 from events.kafka_topics import Topic, ensure_topic
 from events.partition_progress import PartitionProgress
@@ -146,7 +146,7 @@ class ConsumerSession:
         )
         self._consumer.subscribe([topic.name for topic in self._consuming.topics], listener=self)
         async with asyncio.timeout(REBALANCE_SECONDS):
-            await self._consumer.start()
+            await start_client(self._consumer)
 
     async def _close(self, loops: Sequence[asyncio.Task[Any]]) -> None:
         tasks = [*loops, *self._running]

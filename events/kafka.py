@@ -23,7 +23,7 @@ from aiokafka.partitioner import murmur2
 from events.bus import EventBusError
 from events.codec import EventCodec, Record
 from events.envelope import Envelope
-from events.kafka_closing import close_producer, told
+from events.kafka_closing import close_producer, start_client, told
 from events.kafka_connection import KafkaConnection
 from events.kafka_topics import Topic, ensure_topic
 
@@ -113,7 +113,7 @@ class KafkaEventBus:
                 max_request_size=self._topic.largest_record,
             )
             try:
-                await producer.start()
+                await start_client(producer)
             except BaseException:
                 self._discard(producer)
                 raise

@@ -1,4 +1,4 @@
-"""Closing aiokafka's clients: in order if the brokers let them, and within seconds whatever the brokers do."""
+"""Starting and closing aiokafka's clients: in order if the brokers let them, and within seconds whatever they do."""
 
 from __future__ import annotations
 
@@ -15,6 +15,22 @@ CLOSE_SECONDS = 2.0
 """What one step of closing may take."""
 
 _Close = Callable[[], Awaitable[Any]]
+
+
+async def start_client(client: Any) -> None:
+    """Start a producer, a consumer or an administrator. Whoever is cancelled meanwhile, or has waited for too long,
+    waits a moment more: a start that is broken off leaves the connection open that it has just asked something over.
+    """
+    starting = asyncio.create_task(client.start(), name="start a kafka client")
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting], timeout=CLOSE_SECONDS)
+        starting.cancel()
+        await asyncio.wait([starting])
+        if not starting.cancelled():
+            starting.exception()  # seen: the cancellation is what counts
+        raise
 
 
 async def close_producer(producer: Any) -> None:

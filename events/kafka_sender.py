@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
 from events.codec import Record
-from events.kafka_closing import close_producer, told
+from events.kafka_closing import close_producer, start_client, told
 from events.kafka_connection import KafkaConnection
 from events.kafka_topics import Topic, ensure_topic
 
@@ -83,7 +83,7 @@ class KafkaSender:
                     max_request_size=max(topic.largest_record for topic in self._topics),
                 )
                 try:
-                    await producer.start()
+                    await start_client(producer)
                 except BaseException:
                     self._discard(producer)
                     raise

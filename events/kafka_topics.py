@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
-from events.kafka_closing import CLOSE_SECONDS
+from events.kafka_closing import CLOSE_SECONDS, start_client
 from events.kafka_connection import KafkaConnection
 
 log = structlog.get_logger(__name__)
@@ -65,7 +65,7 @@ async def ensure_topic(connection: KafkaConnection, topic: Topic) -> None:
     admin = AIOKafkaAdminClient(**connection.options())
     try:
         async with asyncio.timeout(connection.timeout):
-            await admin.start()
+            await start_client(admin)
             if topic.is_foreign:
                 await _find(admin, topic)
             elif not await _create(admin, topic):

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from events.kafka_closing import close_consumer, told
+from events.kafka_closing import close_consumer, start_client, told
 from events.kafka_connection import KafkaConnection
 from events.kafka_topics import Topic, ensure_topic
 
@@ -93,7 +93,7 @@ class TopicTail:
 
     async def _positioned(self, consumer: Any) -> set[TopicPartition]:
         await ensure_topic(self._connection, self._topic)
-        await consumer.start()
+        await start_client(consumer)
         partitions: set[TopicPartition] = set(consumer.assignment())
         known_before = bool(self._positions)
         ends = await consumer.end_offsets(partitions)
