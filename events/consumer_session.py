@@ -79,12 +79,23 @@ class Consuming:
     group: str
     answers: Sequence[Topic] = ()
     """Topics that are written to for what was consumed: created or checked at the start, too."""
+    by_key: bool = True
+    """Is a record worked on only after the one of the same key before it? Otherwise all are begun as they come."""
     in_flight_limit: int = 200
     """Records that are worked on at the same time."""
     silence_seconds: float = 30.0
     """Silence of a consumer that should hear something, after which it is thrown away."""
     handover_seconds: float = 10.0
     """What records under way get to end when their partition is taken away, or everything stops."""
+    session_seconds: float = 10.0
+    """Silence after which the others of the group take over what a dead consumer had."""
+    member: str | None = None
+    """A name of this consumer that no other one of the group has. One that comes back under it within the session has
+    its partitions at once, and whoever had them under this name before is shut out."""
+    creates_topics: bool = True
+    """Create what is not there yet? Otherwise it is an error."""
+    leaving: Callable[[Collection[TopicPartition]], None] | None = None
+    """Told before partitions are divided anew, which ones this consumer is about to lose."""
 
 
 class ConsumerSession:
@@ -134,11 +145,15 @@ class ConsumerSession:
 
     async def _start(self) -> None:
         async with asyncio.timeout(self._connection.timeout):
-            for topic in (*self._consuming.topics, *self._consuming.answers):
+            topics = (*self._consuming.topics, *self._consuming.answers) if self._consuming.creates_topics else ()
+            for topic in topics:
                 await ensure_topic(self._connection, topic)
         self._consumer = AIOKafkaConsumer(
             **self._connection.options(),
             group_id=self._consuming.group,
+            group_instance_id=self._consuming.member,
+            session_timeout_ms=int(self._consuming.session_seconds * 1000),
+            heartbeat_interval_ms=int(self._consuming.session_seconds * 1000 / 3),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
@@ -196,7 +211,7 @@ class ConsumerSession:
         self._heard_at = time.monotonic()
         progress = self._progress.setdefault(partition, PartitionProgress())
         progress.begin(record.offset)
-        lane = None if record.key is None else (partition, record.key)
+        lane = (partition, record.key) if self._consuming.by_key and record.key is not None else None
         task = asyncio.create_task(
             self._behind(self._tails.get(lane) if lane else None, record), name=f"record {record.offset}"
         )
@@ -265,6 +280,8 @@ class ConsumerSession:
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """They may be another consumer's next: what is under way ends, or is broken off, and only then they go."""
         self._state.assigned = 0
+        if self._consuming.leaving is not None:
+            self._consuming.leaving(revoked)
         await self._hand_over({task for task, partition in self._running.items() if partition in revoked})
         try:
             await self._commit(revoked)

@@ -120,7 +120,7 @@ class KafkaResponder:
         self._source = source
         self._replies = topics.replies
         self._sender = KafkaSender(connection, [topics.replies])
-        consuming = Consuming(topics=[topics.commands], group=group, in_flight_limit=at_once)
+        consuming = Consuming(topics=[topics.commands], answers=[topics.replies], group=group, in_flight_limit=at_once)
         self.consumer = OrderedConsumer(connection, consuming, self._handle)
         self.tally = ResponderTally()
 

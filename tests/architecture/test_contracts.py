@@ -15,7 +15,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("execution", "events", "migrations")
-FOR_OTHER_SERVICES = {"events.command_client"}
+FOR_OTHER_SERVICES = {"events.command_client", "events.consumer"}
 """Modules that programs outside this repository import."""
 
 # Put together from pieces, so that this file does not hold what it forbids.
