@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,13 @@ LOOK_SECONDS = 1.0
 """How long one look for records waits for them."""
 
 
+class SilentTailError(Exception):
+    """The consumer reads, there is something new, and it is given nothing."""
+
+    def __init__(self, partition: TopicPartition, behind: int) -> None:
+        super().__init__(f"nothing of {behind} new records of {partition.topic}[{partition.partition}] was received")
+
+
 class TopicTail:
     """Hands every record of a topic to `take`, from the moment that `ready` is set for the first time.
 
@@ -29,12 +37,16 @@ class TopicTail:
 
     Args:
         take: called in the order of each partition; what it raises counts as a failure of the consumer.
+        silence_seconds: without a record, after which it is asked whether there are some.
     """
 
-    def __init__(self, connection: KafkaConnection, topic: Topic, take: Callable[[Any], None]) -> None:
+    def __init__(
+        self, connection: KafkaConnection, topic: Topic, take: Callable[[Any], None], *, silence_seconds: float = 15.0
+    ) -> None:
         self._connection = connection
         self._topic = topic
         self._take = take
+        self._silence_seconds = silence_seconds
         self._positions: dict[TopicPartition, int] = {}
         self._reading: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
@@ -82,14 +94,32 @@ class TopicTail:
                 partitions = await self._positioned(consumer)
             self.problem = None
             self.ready.set()
+            heard_at = time.monotonic()
             while consumer.assignment() == partitions:  # a new partition begins anew, too, and at its beginning
-                found = await consumer.getmany(timeout_ms=int(LOOK_SECONDS * 1000))
-                for partition, records in found.items():
-                    for record in records:
-                        self._positions[partition] = record.offset + 1
-                        self._take(record)
+                if await self._look(consumer):
+                    heard_at = time.monotonic()
+                elif time.monotonic() - heard_at > self._silence_seconds:
+                    await self._check_silence(consumer)
+                    heard_at = time.monotonic()
         finally:
             await close_consumer(consumer)
+
+    async def _look(self, consumer: Any) -> bool:
+        """Hand on what is there, or comes in a moment; False if nothing does."""
+        found = await consumer.getmany(timeout_ms=int(LOOK_SECONDS * 1000))
+        for partition, records in found.items():
+            for record in records:
+                self._positions[partition] = record.offset + 1
+                self._take(record)
+        return bool(found)
+
+    async def _check_silence(self, consumer: Any) -> None:
+        """A client can stop fetching for good without an error: it is caught by what it should have fetched."""
+        async with asyncio.timeout(self._connection.timeout):
+            ends = await consumer.end_offsets(list(self._positions))
+        behind = {one: end - self._positions[one] for one, end in ends.items() if end > self._positions[one]}
+        if behind and not await self._look(consumer):  # it may have come just now
+            raise SilentTailError(*behind.popitem())
 
     async def _positioned(self, consumer: Any) -> set[TopicPartition]:
         await ensure_topic(self._connection, self._topic)
