@@ -182,6 +182,31 @@ async def test_with_a_store_repeats_and_gaps_are_known_across_restarts(said: Sai
     assert asked == [ONE, TWO]
 
 
+async def test_what_another_member_had_in_the_meantime_is_no_gap(kafka: str) -> None:
+    executions = [str(uuid4()) for _ in range(20)]  # so that both partitions have some
+    async with said_on(kafka, partitions=2) as said, said.reading() as one:
+        await said.say(*((execution, 1) for execution in executions))
+        await given(one, 20)
+        async with said.reading() as other:
+            await eventually(lambda: one.state.assigned == other.state.assigned == 1, within=SOON, what="their shares")
+            await said.say(*((execution, version) for version in (2, 3) for execution in executions))
+            found: list[tuple[str, int]] = []
+            readers = [asyncio.create_task(_all_of(stream, found)) for stream in (one, other)]
+            await eventually(lambda: len(found) == 40, within=SOON, what="each its share")
+            for reader in readers:
+                reader.cancel()
+            await asyncio.wait(readers)
+        await eventually(lambda: one.state.assigned == 2, within=SOON, what="what the other one had")
+        await said.say(*((execution, 4) for execution in executions))
+        assert {version for _, version in await given(one, 20)} == {4}
+
+
+async def _all_of(stream: EventStream, found: list[tuple[str, int]]) -> None:
+    async for one in stream:
+        found.append(place(one))
+        stream.done()
+
+
 async def test_when_members_come_and_go_nothing_is_missed_and_no_gap_is_seen(kafka: str) -> None:
     async with said_on(kafka, partitions=4) as said:
         await _members_coming_and_going(said)
