@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import entry_points
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeVar, get_type_hints
 from uuid import UUID
 
@@ -91,6 +92,13 @@ class TaskContext(Protocol):
         """Wait here while the execution is paused; an asynchronous handler calls it where it can be held."""
 
 
+class StepExecutor(Protocol):
+    """What executes steps: a `StepHandler` or an `AsyncStepHandler` (`execution.steps`)."""
+
+    @property
+    def execute(self) -> Callable[..., Any]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Handler:
     """A registered handler: how to call it and what it promises."""
@@ -122,6 +130,7 @@ class HandlerRegistry:
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
+        self._step_handlers: dict[str, StepExecutor] = {}
 
     def handler(
         self, kind: str, *, idempotent: bool = False, isolation: Isolation | None = None
@@ -145,8 +154,9 @@ class HandlerRegistry:
         *,
         idempotent: bool = False,
         isolation: Isolation | None = None,
+        parameters_model: type[BaseModel] | None = None,
     ) -> Handler:
-        """Register the function for `kind`; a kind is registered once."""
+        """Register the function for `kind`, once. `parameters_model` goes before an annotated one."""
         if kind in self._handlers:
             raise ValueError(f"kind {kind!r} is registered twice; give one of the handlers another kind")
         is_async = inspect.iscoroutinefunction(function)
@@ -158,7 +168,7 @@ class HandlerRegistry:
             function=function,
             isolation=isolation,
             idempotent=idempotent,
-            parameters_model=_parameters_model(function),
+            parameters_model=parameters_model or _parameters_model(function),
             description=(inspect.getdoc(function) or "").partition("\n")[0],
         )
         self._handlers[kind] = handler
@@ -170,6 +180,22 @@ class HandlerRegistry:
             if handler.kind in self._handlers:
                 raise ValueError(f"kind {handler.kind!r} is registered twice; give one of the handlers another kind")
             self._handlers[handler.kind] = handler
+        for step_type, step_handler in other.step_handlers.items():
+            self.register_step(step_type, step_handler)
+
+    def register_step(self, step_type: str, handler: StepExecutor) -> None:
+        """Let the handler execute the steps of that type in durable plans (kind `steps`); a type is registered once."""
+        if step_type in self._step_handlers:
+            raise ValueError(f"step type {step_type!r} is registered twice; give one of the handlers another type")
+        if isinstance(handler, type) or not callable(getattr(handler, "execute", None)):
+            problem = f"the handler of step type {step_type!r} must be an object with execute(step, context)"
+            raise ValueError(problem)  # noqa: TRY004 - as whatever else cannot be registered
+        self._step_handlers[step_type] = handler
+
+    @property
+    def step_handlers(self) -> Mapping[str, StepExecutor]:
+        """The handlers of steps, by step type."""
+        return MappingProxyType(self._step_handlers)
 
     def get(self, kind: str) -> Handler:
         """The handler of that kind.

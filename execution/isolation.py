@@ -14,13 +14,15 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 from execution.child import ChildCall, run_child
 from execution.domain.outcome import StopRequested
 from execution.errors import InvalidRequestError, TooManyFactsError
 from execution.handlers import Handler
 from execution.run import Run, SaidChecks, ThreadContext
+
+T = TypeVar("T")
 
 KILL_AFTER_SECONDS = 2.0
 """Time a child process has between the request to stop (SIGTERM) and its end (SIGKILL)."""
@@ -44,9 +46,14 @@ class ChildError(Exception):
 
 async def call_in_thread(handler: Handler, run: Run, parameters: Any, checks: SaidChecks) -> Any:
     """The handler's value, from a thread of its own. Ends when the thread ends: a thread cannot be stopped."""
+    context = ThreadContext(run, asyncio.get_running_loop(), checks)
+    return await in_own_thread(lambda: handler.function(context, parameters), f"execution {context.execution_id}")
+
+
+def in_own_thread(work: Callable[[], T], name: str) -> asyncio.Future[T]:
+    """What the work gives, in a thread that nobody waits for when the process ends. Cancelled, it goes on unheard."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[Any] = loop.create_future()
-    context = ThreadContext(run, loop, checks)
+    done: asyncio.Future[T] = loop.create_future()
 
     def settle(value: Any, error: BaseException | None) -> None:
         if done.done():
@@ -56,18 +63,18 @@ async def call_in_thread(handler: Handler, run: Run, parameters: Any, checks: Sa
         else:
             done.set_exception(error)
 
-    def work() -> None:
+    def run() -> None:
         value: Any = None
         error: BaseException | None = None
         try:
-            value = handler.function(context, parameters)
-        except BaseException as raised:  # noqa: BLE001 - whatever the handler raises is its outcome, not the thread's
+            value = work()
+        except BaseException as raised:  # noqa: BLE001 - whatever the work raises is its outcome, not the thread's
             error = _carried(raised)
         with suppress(RuntimeError):  # the loop is closed: the worker has gone, and nobody waits
             loop.call_soon_threadsafe(settle, value, error)
 
-    threading.Thread(target=work, name=f"execution {context.execution_id}", daemon=True).start()
-    return await done
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return done
 
 
 async def call_in_process(handler: Handler, run: Run, parameters: Any) -> Any:

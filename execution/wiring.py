@@ -23,6 +23,7 @@ from execution.repository.relay_cursors import BEGINNING, RelayCursorStore
 from execution.repository.schema import migrate
 from execution.service import ExecutionService
 from execution.settings import Settings
+from execution.steps.plan_kind import register_plans
 
 EMBEDDED_AGENT = Agent(
     id="summarizer",
@@ -102,6 +103,7 @@ async def open_service(
             database, event_bus or InProcessEventBus(), command_bus or model_bus, settings, registry=handlers
         )
         handlers.register("agent.task", service.task_runner.execute_standard_task)
+        register_plans(service)
         if settings.database_url is None:
             await AgentDirectory(database).register(EMBEDDED_AGENT)
         try:

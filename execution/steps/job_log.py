@@ -91,13 +91,7 @@ class JobOutcome:
     @classmethod
     async def read(cls, repository: ExecutionRepository, job: Job, execution: Execution) -> JobOutcome:
         """Read it: of its last attempt, if somebody has had it retried."""
-        facts: list[tuple[str, JsonObject]] = []
-        version = 0
-        while page := await repository.get_history(job.job_id, after_version=version, limit=_PAGE):
-            facts += [(one.data["name"], one.data["data"]) for one in page if one.type == EventType.RECORDED]
-            version = page[-1].version
-        begun = max((place for place, (name, _) in enumerate(facts) if name == JOB_CREATED), default=0)
-        return cls(job, execution, facts[begun:])
+        return cls(job, execution, await _facts(repository, job.job_id))
 
     def result(self) -> ExecutionResult:
         """Its result. A job that left no evidence has a result without steps, which says why.
@@ -133,3 +127,18 @@ class JobOutcome:
             started_at=execution.started_at or execution.created_at,
             completed_at=execution.completed_at or execution.updated_at,
         )
+
+
+async def evidence_in(repository: ExecutionRepository, job_id: UUID) -> bytes:
+    """The bundle that a coordinated job left in its log; empty if it left none."""
+    return joined(data for name, data in await _facts(repository, job_id) if name == EVIDENCE_PART)
+
+
+async def _facts(repository: ExecutionRepository, job_id: UUID) -> list[tuple[str, JsonObject]]:
+    facts: list[tuple[str, JsonObject]] = []
+    version = 0
+    while page := await repository.get_history(job_id, after_version=version, limit=_PAGE):
+        facts += [(one.data["name"], one.data["data"]) for one in page if one.type == EventType.RECORDED]
+        version = page[-1].version
+    begun = max((place for place, (name, _) in enumerate(facts) if name == JOB_CREATED), default=0)
+    return facts[begun:]

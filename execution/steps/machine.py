@@ -14,7 +14,6 @@ An import contract keeps repository, service and bus out of reach (pyproject.tom
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,8 +21,17 @@ from uuid import UUID
 
 from execution.clock import DatabaseClock
 from execution.domain.execution import JsonObject
-from execution.domain.outcome import MAX_MESSAGE_LENGTH, describe
 from execution.domain.text import storable
+from execution.steps.ending import (
+    Raised,
+    StepEnding,
+    ending_of,
+    interrupt_of,
+    job_end,
+    text_of,
+    unseen,
+    without_handler,
+)
 from execution.steps.frozen import freeze_object
 from execution.steps.model import (
     ExecutionContext,
@@ -33,9 +41,7 @@ from execution.steps.model import (
     JobStatus,
     JobStep,
     StepHandler,
-    StepOutput,
     StepResult,
-    StepStatus,
     checked_plan,
     identity_of,
 )
@@ -115,20 +121,6 @@ class _Registered:
     identity: HandlerIdentity
 
 
-@dataclass(frozen=True, slots=True)
-class _Raised:
-    """What a handler raised, told apart from what one returned."""
-
-    exception: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    status: StepStatus
-    output: JsonObject | None = None
-    error: str | None = None
-
-
 class _Run:
     """One job being carried out."""
 
@@ -193,11 +185,9 @@ class _Run:
             health_after=self._health,
         )
 
-    def _end_of_step(self, step: JobStep, registered: _Registered | None, started_at: datetime) -> _Ending:
+    def _end_of_step(self, step: JobStep, registered: _Registered | None, started_at: datetime) -> StepEnding:
         if registered is None:
-            known = ", ".join(sorted(self._handlers)) or "none"
-            error = f"No handler is registered for step type {step.step_type!r}; there is one for: {known}"
-            return _failed(error)
+            return without_handler(step.step_type, self._handlers)
         context = ExecutionContext(
             job_id=self._job_id,
             contract_id=self._contract_id,
@@ -209,17 +199,15 @@ class _Run:
             health=self._health,
         )
         returned = _invoke(registered.handler, step, context)
-        if isinstance(returned, _Raised):
-            self.interrupt = _interrupt(returned.exception)
-        return _classify(returned)
+        if isinstance(returned, Raised):
+            self.interrupt = interrupt_of(returned.exception)
+        return ending_of(returned)
 
     def _end(self) -> tuple[JobStatus, str]:
-        last = self._results[-1] if self._results else None
-        if last is not None and not last.succeeded:
-            return JobStatus.FAILED, f"Step {last.step_index} failed: {last.error}"
-        if self.interrupt is not None:
-            return JobStatus.FAILED, f"Cut off between steps by {_text_of(self.interrupt)}"
-        return JobStatus.COMPLETED, "All steps completed successfully"
+        status, reason = job_end(self._results)
+        if status is JobStatus.COMPLETED and self.interrupt is not None:
+            return JobStatus.FAILED, f"Cut off between steps by {text_of(self.interrupt)}"
+        return status, reason
 
     def _observe(self) -> JsonObject | None:
         """What the observer sees, as a frozen copy. That it cannot see is an observation, too, and stops nothing."""
@@ -228,8 +216,8 @@ class _Run:
         try:
             return freeze_object(self._observer.observe_health(), "the observed health")
         except BaseException as raised:  # noqa: BLE001 - an observer may raise anything, and the job goes on without it
-            self.interrupt = _interrupt(raised)
-            return freeze_object({"observation_error": _text_of(raised)}, "the observed health")
+            self.interrupt = interrupt_of(raised)
+            return unseen(raised)
 
 
 def _invoke(handler: StepHandler, step: JobStep, context: ExecutionContext) -> object:
@@ -237,38 +225,4 @@ def _invoke(handler: StepHandler, step: JobStep, context: ExecutionContext) -> o
     try:
         return handler.execute(step, context)
     except BaseException as raised:  # noqa: BLE001 - whatever it is, the step ends with it and leaves evidence
-        return _Raised(raised)
-
-
-def _classify(returned: object) -> _Ending:
-    if isinstance(returned, StepOutput):
-        if returned.success:
-            return _Ending(StepStatus.COMPLETED, returned.output, _kept(returned.error))
-        return _failed(returned.error or "the handler gave no reason", returned.output)
-    if isinstance(returned, _Raised):
-        if _interrupt(returned.exception) is None:
-            return _failed(_text_of(returned.exception))
-        error = f"cut off by {_text_of(returned.exception)}; how far it came is not known"
-        return _Ending(StepStatus.OUTCOME_UNKNOWN, error=_kept(error))
-    if inspect.iscoroutine(returned):
-        returned.close()  # nobody will await it
-    kind = type(returned).__name__
-    return _failed(f"the handler returned a value of type {kind}; it must return a StepOutput")
-
-
-def _interrupt(raised: BaseException) -> BaseException | None:
-    """What was raised, if it is addressed to whoever is outside of the job."""
-    return None if isinstance(raised, Exception) else raised
-
-
-def _failed(error: str, output: JsonObject | None = None) -> _Ending:
-    return _Ending(StepStatus.FAILED, output, _kept(error))
-
-
-def _text_of(error: BaseException) -> str:
-    described = describe(error)
-    return f"{described['type']}: {described['message']}"
-
-
-def _kept(error: str | None) -> str | None:
-    return None if error is None else storable(error[:MAX_MESSAGE_LENGTH])
+        return Raised(raised)

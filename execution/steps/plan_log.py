@@ -1,0 +1,194 @@
+"""What the log of a durable plan says: which steps were begun, how they ended, and where the plan stands.
+
+    step.started  {step_index, step_type, attempt, handler, health_before}             before anything of it is done
+    step.ended    {step_index, step_type, attempt, status, started_at, completed_at,
+                   output, stored_output, error, health_after}                         before the next one is started
+
+Only what a worker wrote counts. A step that was started and has not ended was cut off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from execution.domain.events import EventType
+from execution.domain.execution import Execution, JsonObject
+from execution.domain.history import HistoryItem
+from execution.domain.state import ExecutionState
+from execution.repository.repository import ExecutionRepository
+from execution.steps.frozen import MAX_SAFE_INTEGER, freeze_object, thaw
+from execution.steps.model import HandlerIdentity, JobStep, StepResult, StepStatus, StoredOutput
+
+STARTED, ENDED = "step.started", "step.ended"
+_PAGE = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartedStep:
+    """A step that was begun."""
+
+    step: JobStep
+    attempt: int
+    started_at: datetime
+    executed_by: str
+    handler: HandlerIdentity | None
+    health_before: JsonObject | None
+
+
+class PlanLog:
+    """The steps of one execution of a plan, as its log tells of them."""
+
+    def __init__(self, plan: tuple[JobStep, ...]) -> None:
+        self.plan = plan
+        self.results: list[StepResult] = []
+        """Each execution of a step that has ended, in order."""
+        self.open: StartedStep | None = None
+        """The step that was begun, and of whose end nothing is said."""
+        self.is_asked_again = False
+        """Did somebody ask for another attempt since the last step ended? Then that one may be executed again."""
+        self.submitted_by = "unknown"
+        self.started_at: datetime | None = None
+        self.reason: str | None = None
+        """Why it is in its last state."""
+        self._version = 0
+
+    @classmethod
+    async def read(cls, repository: ExecutionRepository, execution_id: UUID, plan: tuple[JobStep, ...]) -> PlanLog:
+        """Read it."""
+        log = cls(plan)
+        while page := await repository.get_history(execution_id, after_version=log._version, limit=_PAGE):
+            for item in page:
+                log.take(item)
+            if len(page) < _PAGE:
+                break
+        return log
+
+    @property
+    def completed(self) -> int:
+        """How many steps are done: those before the next one."""
+        return sum(one.succeeded for one in self.results)
+
+    @property
+    def health_before(self) -> JsonObject | None:
+        """What was observed before the first step."""
+        return self.results[0].health_before if self.results else None
+
+    def attempts(self, step: JobStep) -> int:
+        """How often the step was begun."""
+        ended = sum(one.step_index == step.step_index for one in self.results)
+        return ended + (self.open is not None and self.open.step.step_index == step.step_index)
+
+    def take(self, item: HistoryItem) -> None:
+        """The next entry."""
+        self._version = item.version
+        if item.version == 1:
+            self.submitted_by = item.actor or "unknown"
+        if item.type == EventType.STATE_CHANGED:
+            self._take_change(item)
+        elif item.type == EventType.RECORDED and (item.actor or "").startswith("worker:"):
+            if item.data["name"] == STARTED:
+                self.start(self._started(item))
+            elif item.data["name"] == ENDED and self.open is not None:
+                self.end(self._ended(item.data["data"], self.open))
+
+    def start(self, started: StartedStep) -> None:
+        """A step begins."""
+        self.open, self.is_asked_again = started, False
+
+    def end(self, result: StepResult) -> None:
+        """The step that was begun has ended."""
+        self.results.append(result)
+        self.open, self.is_asked_again = None, False
+
+    def _take_change(self, item: HistoryItem) -> None:
+        state = item.data["new_state"]
+        self.reason = item.data.get("reason")
+        if state == ExecutionState.RUNNING and self.started_at is None:
+            self.started_at = item.occurred_at
+        # A retry follows an end; a policy's names the error that it follows. A rescue does neither.
+        ended = item.data["previous_state"] in (ExecutionState.FAILED, ExecutionState.CANCELLED)
+        if state == ExecutionState.PENDING and (ended or item.data.get("error")):
+            self.is_asked_again = True
+
+    def _started(self, item: HistoryItem) -> StartedStep:
+        data: JsonObject = item.data["data"]
+        return StartedStep(
+            step=self.plan[data["step_index"]],
+            attempt=data["attempt"],
+            started_at=item.occurred_at,
+            executed_by=item.actor or "unknown",
+            handler=HandlerIdentity(**data["handler"]) if data["handler"] else None,
+            health_before=_restored(data["health_before"]),
+        )
+
+    @staticmethod
+    def _ended(data: JsonObject, started: StartedStep) -> StepResult:
+        stored = data["stored_output"]
+        return StepResult(
+            step=started.step,
+            status=StepStatus(data["status"]),
+            started_at=datetime.fromisoformat(data["started_at"]),
+            completed_at=datetime.fromisoformat(data["completed_at"]),
+            executed_by=started.executed_by,
+            handler=started.handler,
+            output=_restored(data["output"]),
+            error=data["error"],
+            stored_output=StoredOutput(**stored) if stored else None,
+            attempt=started.attempt,
+            health_before=started.health_before,
+            health_after=_restored(data["health_after"]),
+        )
+
+
+def started_fact(started: StartedStep) -> JsonObject:
+    """The data of `step.started`."""
+    return {
+        "step_index": started.step.step_index,
+        "step_type": started.step.step_type,
+        "attempt": started.attempt,
+        "handler": asdict(started.handler) if started.handler else None,
+        "health_before": started.health_before,
+    }
+
+
+def ended_fact(result: StepResult) -> JsonObject:
+    """The data of `step.ended`."""
+    return {
+        "step_index": result.step_index,
+        "step_type": result.step.step_type,
+        "attempt": result.attempt,
+        "status": result.status.value,
+        "started_at": result.started_at.isoformat(),
+        "completed_at": result.completed_at.isoformat(),
+        "output": result.output,
+        "stored_output": asdict(result.stored_output) if result.stored_output else None,
+        "error": result.error,
+        "health_after": result.health_after,
+    }
+
+
+def plan_in(execution: Execution) -> tuple[JobStep, ...]:
+    """The steps that an execution's parameters declare."""
+    names = ("step_type", "target", "parameters", "timeout_seconds", "weight")
+    return tuple(
+        JobStep(index, **{name: one[name] for name in names if name in one})
+        for index, one in enumerate(execution.parameters["steps"])
+    )
+
+
+def _restored(value: JsonObject | None) -> JsonObject | None:
+    """A document as it was before PostgreSQL made an integer of each whole number, however large."""
+    return None if value is None else freeze_object(_with_large_floats(thaw(value)), "a document of the log")
+
+
+def _with_large_floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_large_floats(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_large_floats(inner) for inner in value]
+    if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
+        return float(value)
+    return value

@@ -1,0 +1,280 @@
+"""Carries out durable plans: the handler of kind `steps`, which keeps the rules of the step machine across crashes.
+
+    read the log ─► what was cut off ends ─► step.started ─► effect ─► step.ended ─┐
+                    OUTCOME_UNKNOWN              ▲   durable before the effect     │
+                                                 └── next step, in one append ◄────┘
+
+The kind is declared idempotent: whoever runs it again finds in its log where it stands, and decides for each step. A
+step that completed is never executed again. One that was cut off is executed again only if its handler says that twice
+does no harm, or if somebody has asked for another attempt of the job; otherwise the job ends FAILED, `outcome_unknown`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from uuid import UUID
+
+import structlog
+
+from execution.domain.documents import document_size
+from execution.domain.execution import JsonObject
+from execution.domain.state import ExecutionState
+from execution.errors import InvalidRequestError
+from execution.repository.repository import ExecutionRepository
+from execution.run import RunContext
+from execution.steps import ending
+from execution.steps.bundle import Bounds, stored_output
+from execution.steps.ending import StepEnding
+from execution.steps.errors import StoredOutputError
+from execution.steps.frozen import freeze_object
+from execution.steps.model import (
+    ExecutionContext,
+    HealthObserver,
+    JobStatus,
+    JobStep,
+    StepResult,
+    StepStatus,
+    StoredOutput,
+    identity_of,
+)
+from execution.steps.output_store import OutputStore
+from execution.steps.plan import NO_CONTRACT, Plan
+from execution.steps.plan_log import ENDED, STARTED, PlanLog, StartedStep, ended_fact, started_fact
+from execution.steps.step_call import AnyStepHandler, call
+
+log = structlog.get_logger(__name__)
+
+HEALTH_LIMIT = 16_384
+"""Bytes of one observation that a step keeps."""
+_AROUND_OUTPUT = 32_768
+"""Bytes for what stands beside an output in its fact: health, error, names."""
+
+HandlersOf = Callable[[str], Mapping[str, AnyStepHandler]]
+"""The handlers of a tenant's steps, by step type."""
+
+
+class StepFailedError(Exception):
+    """A step did not complete, and the job ends with it."""
+
+    error_type = "step_failed"
+
+
+class StepOutcomeUnknownError(Exception):
+    """A step was cut off, and is not executed again."""
+
+    error_type = "outcome_unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSurroundings:
+    """What durable plans are carried out with."""
+
+    repository: ExecutionRepository
+    handlers_of: HandlersOf
+    observer: HealthObserver | None = None
+    """Asked on the event loop, once before and after each step: it answers at once."""
+    outputs: OutputStore | None = None
+    """Where outputs go that are too large for the log."""
+    document_limit: int
+    progress_interval: float
+
+    @property
+    def output_limit(self) -> int:
+        """Bytes of an output that the log keeps."""
+        return max(self.document_limit // 2, self.document_limit - _AROUND_OUTPUT)
+
+
+class PlanRunner:
+    """The handler of kind `steps`."""
+
+    def __init__(self, surroundings: PlanSurroundings) -> None:
+        self._surroundings = surroundings
+
+    async def run(self, context: RunContext, parameters: Plan) -> JsonObject:
+        """Carry out a plan in order, each step once, with evidence of each."""
+        steps = parameters.job_steps()
+        plan_log = await PlanLog.read(self._surroundings.repository, context.execution_id, steps)
+        run = PlanRun(context, plan_log, parameters.contract_id or NO_CONTRACT, self._surroundings)
+        return await run.carry_out()
+
+
+class PlanRun:
+    """One run of a plan: from where its log says that it stands."""
+
+    def __init__(
+        self, context: RunContext, plan_log: PlanLog, contract_id: UUID, surroundings: PlanSurroundings
+    ) -> None:
+        self._context, self._log, self._contract_id, self._with = context, plan_log, contract_id, surroundings
+        self._handlers = surroundings.handlers_of(context.tenant_id)
+        self._now = surroundings.repository.db.clock.now
+        self._health = self._observe()
+        self._reported_at = time.monotonic()
+
+    async def carry_out(self) -> JsonObject:
+        """Execute what is left of the plan; the result says how many steps there were.
+
+        Raises:
+            StepFailedError, StepOutcomeUnknownError: a step did not complete.
+            StopRequested, CancelledError: it was asked to stop.
+        """
+        self._end_what_was_cut_off()
+        self._check_last_end()
+        for step in self._log.plan[self._log.completed :]:
+            await self._context.pause_point()
+            self._context.raise_if_cancelled()
+            how = await self._execute(step)
+            self._end(how, await self._stored(how.output))
+            self._check_last_end()
+            self._report(step)
+        return self._summary()
+
+    def _end_what_was_cut_off(self) -> None:
+        if self._log.open is not None:
+            was_asked_again = self._log.is_asked_again
+            self._end(ending.unknown("it was cut off before its end was recorded; how far it came is not known"))
+            self._log.is_asked_again = was_asked_again
+
+    def _check_last_end(self) -> None:
+        """The first failure ends the job (EXEC-003), also if whoever saw it died before it could say so."""
+        last = self._log.results[-1] if self._log.results else None
+        if last is None or last.succeeded or self._log.is_asked_again:
+            return
+        said = f"Step {last.step_index} ({last.step.step_type}) {{}}: {last.error}"
+        if last.status is StepStatus.FAILED:
+            raise StepFailedError(said.format("failed"))
+        if last.status is StepStatus.OUTCOME_UNKNOWN and not self._may_be_repeated(last.step):
+            raise StepOutcomeUnknownError(said.format("has an unknown outcome, and is not executed again"))
+
+    def _may_be_repeated(self, step: JobStep) -> bool:
+        handler = self._handlers.get(step.step_type)
+        return handler is not None and identity_of(handler).idempotent
+
+    async def _execute(self, step: JobStep) -> StepEnding:
+        handler = self._handlers.get(step.step_type)
+        started = self._start(step, handler)
+        try:
+            await self._context.recorded()
+            if self._context.execution.state is ExecutionState.CANCELLING:
+                await asyncio.Event().wait()  # the worker has not told this run yet; it is about to
+        except asyncio.CancelledError:
+            self._end(ending.cancelled("it was stopped before it began"))
+            raise
+        if handler is None:
+            return ending.without_handler(step.step_type, self._handlers)
+        try:
+            returned = await call(
+                handler, step, self._context_of(started), is_asked_to_stop=lambda: self._context.cancelled
+            )
+        except asyncio.CancelledError:
+            self._end(self._cut_off())
+            raise
+        return ending.ending_of(returned)
+
+    def _start(self, step: JobStep, handler: AnyStepHandler | None) -> StartedStep:
+        started = StartedStep(
+            step=step,
+            attempt=self._log.attempts(step) + 1,
+            started_at=self._now(),
+            executed_by=f"worker:{self._context.execution.worker_id}",
+            handler=identity_of(handler) if handler is not None else None,
+            health_before=self._health,
+        )
+        self._context.record(STARTED, started_fact(started))
+        self._log.start(started)
+        return started
+
+    def _end(self, how: StepEnding, stored: StoredOutput | None = None) -> None:
+        """Say how the step that is open has ended. It is written with what is said next: before the next one starts."""
+        started = self._log.open
+        assert started is not None  # a step ends once, after it was started
+        completed_at, self._health = self._now(), self._observe()
+        result = StepResult(
+            step=started.step,
+            status=how.status,
+            started_at=started.started_at,
+            completed_at=completed_at,
+            executed_by=started.executed_by,
+            handler=started.handler,
+            output=None if stored else how.output,
+            stored_output=stored,
+            error=how.error,
+            attempt=started.attempt,
+            health_before=started.health_before,
+            health_after=self._health,
+        )
+        self._log.end(self._recorded(result))
+
+    def _recorded(self, result: StepResult) -> StepResult:
+        try:
+            self._context.record(ENDED, ended_fact(result))
+        except InvalidRequestError as refusal:
+            failure = ending.failed(f"what the handler said of the step cannot be recorded: {refusal}")
+            result = replace(result, status=failure.status, output=None, stored_output=None, error=failure.error)
+            self._context.record(ENDED, ended_fact(result))
+        return result
+
+    async def _stored(self, output: JsonObject | None) -> StoredOutput | None:
+        """Where an output is that is too large for the log; None: it is not."""
+        if not output or document_size(output) <= self._with.output_limit:
+            return None
+        store = partial(stored_output, output)
+        try:
+            return await asyncio.to_thread(store, Bounds(inline_limit=0, store=self._with.outputs))
+        except (StoredOutputError, asyncio.CancelledError) as error:  # the step is done: its output is measured only
+            log.warning("steps.output_not_kept", execution_id=str(self._context.execution_id), error=str(error))
+            return store(Bounds(inline_limit=0))
+
+    def _cut_off(self) -> StepEnding:
+        if self._context.execution.state is ExecutionState.CANCELLING:
+            return ending.cancelled("it was cancelled; how far it came is not known")
+        return ending.unknown("it was cut off by the stop of its worker or a time limit; how far it came is not known")
+
+    def _observe(self) -> JsonObject | None:
+        if self._with.observer is None:
+            return None
+        try:
+            health = freeze_object(self._with.observer.observe_health(), "the observed health")
+        except Exception as raised:  # noqa: BLE001 - an observer may raise anything, and the job goes on without it
+            return ending.unseen(raised)
+        if document_size(health) > HEALTH_LIMIT:
+            return ending.unseen(ValueError(f"the observation has more than {HEALTH_LIMIT:,} bytes"))
+        return health
+
+    def _context_of(self, started: StartedStep) -> ExecutionContext:
+        return ExecutionContext(
+            job_id=self._context.execution_id,
+            contract_id=self._contract_id,
+            step_index=started.step.step_index,
+            step_type=started.step.step_type,
+            target=started.step.target,
+            executed_by=self._log.submitted_by,
+            started_at=started.started_at,
+            health=started.health_before,
+        )
+
+    def _report(self, step: JobStep) -> None:
+        done, now = self._log.completed, time.monotonic()
+        if done < len(self._log.plan) and now - self._reported_at < self._with.progress_interval:
+            return
+        self._reported_at = now
+        weights = [one.weight for one in self._log.plan]
+        percentage = 100.0 * sum(weights[:done]) / sum(weights) if done < len(weights) else 100.0
+        self._context.progress(percentage, f"{done} of {len(weights)} steps", {"step_index": step.step_index})
+
+    def _summary(self) -> JsonObject:
+        executed = len(self._log.results)
+        status, reason = ending.job_end(self._log.results)
+        assert status is JobStatus.COMPLETED
+        return {
+            "final_status": status.value,
+            "final_reason": reason,
+            "execution_summary": {
+                "steps_executed": executed,
+                "steps_succeeded": self._log.completed,
+                "steps_failed": executed - self._log.completed,
+            },
+        }
