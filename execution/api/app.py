@@ -11,14 +11,14 @@ from execution.api.openapi import DoorApp
 from execution.api.problems import add_problem_handlers
 from execution.api.rate_limit import RateLimits
 from execution.api.room import Rooms
-from execution.api.routes import bulk, commands, executions, operations, streams
+from execution.api.routes import bulk, commands, executions, operations, step_jobs, streams
 from execution.api.streams import OpenStreams
 from execution.keys import KeyRing
 from execution.metrics import ServiceMetrics
 from execution.readiness import Readiness
 from execution.service import ExecutionService
 
-ROUTERS = (executions.router, commands.router, bulk.router, streams.router, operations.router)
+ROUTERS = (executions.router, commands.router, bulk.router, step_jobs.router, streams.router, operations.router)
 
 
 def create_app(service: ExecutionService, *, keys: KeyRing | None = None) -> FastAPI:

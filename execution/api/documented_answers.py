@@ -50,3 +50,22 @@ LISTED: Responses = {HTTPStatus.OK: {"description": "Part of the list", "headers
 COMMANDED: Responses = {HTTPStatus.OK: {"description": "The execution after the command", "headers": _ETAG | _REPLAYED}}
 DELETED: Responses = {HTTPStatus.NO_CONTENT: {"description": "Deleted, with its log"}}
 EACH: Responses = {HTTPStatus.MULTI_STATUS: {"description": "What became of each", "headers": _REPLAYED}}
+STEP_JOB_CREATED: Responses = {
+    HTTPStatus.ACCEPTED: {
+        "description": "Recorded",
+        "headers": _ETAG
+        | {"Location": _header("Where the job is.", "/v1/step-jobs/01890000-0000-7000-8000-000000000001")}
+        | _REPLAYED,
+        "links": {
+            operation: {"operationId": operation, "parameters": {"execution_id": "$response.body#/id"}}
+            for operation in ("get_step_job", "get_evidence", "cancel_execution")
+        },
+    }
+}
+STEP_JOB: Responses = {HTTPStatus.OK: {"description": "The job", "headers": _ETAG}}
+EVIDENCE: Responses = {
+    HTTPStatus.OK: {
+        "description": "The bundle (execution/steps/bundle.py has its shape)",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}

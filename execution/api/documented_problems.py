@@ -53,6 +53,7 @@ from execution.request_errors import (
     PreconditionFailedError,
     RequestTooLargeError,
 )
+from execution.steps.errors import EvidenceNotReadyError, NotAStepJobError
 
 Errors = tuple[type[ExecutionServiceError], ...]
 
@@ -78,6 +79,8 @@ EXAMPLES: Mapping[type[ExecutionServiceError], ExecutionServiceError] = {
         VersionConflict(_ID, 2),
         DuplicateExecutionError(_ID),
         IdempotencyKeyInProgressError("8e03978e-40d5-43e8-bc93-6894a57f9324", 1),
+        NotAStepJobError(_ID, "noop"),
+        EvidenceNotReadyError(_ID, "RUNNING"),
         PreconditionFailedError(_ID),
         RequestTooLargeError(294_912),
         DocumentTooLargeError("parameters", 300_000, 262_144),
@@ -123,6 +126,9 @@ _SUBMISSION: Errors = (UnknownKindError, InvalidDocumentError, DocumentTooLargeE
 _COMMAND: Errors = (InvalidExecutionStateError,)
 _OF_OPERATION: Mapping[str, Errors] = {
     "create_execution": (*_SUBMISSION, DuplicateExecutionError),
+    "create_step_job": (*_SUBMISSION, DuplicateExecutionError),
+    "get_step_job": (NotAStepJobError,),
+    "get_evidence": (NotAStepJobError, EvidenceNotReadyError),
     "cancel_executions": (InvalidFilterError,),
     "stream_execution": (InvalidPositionError,),
     "stream_events": (InvalidPositionError, InvalidFilterError),

@@ -25,6 +25,7 @@ _TAGS = [
     {"name": "executions", "description": "Submit, read, delete."},
     {"name": "commands", "description": "Change the course of one execution."},
     {"name": "bulk", "description": "Many executions in one request."},
+    {"name": "step jobs", "description": "Plans that are carried out step by step, and their evidence."},
     {"name": "streams", "description": "Follow changes as they happen."},
     {"name": "operations", "description": "For those who run the service."},
 ]

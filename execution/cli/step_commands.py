@@ -8,12 +8,53 @@ from typing import Annotated
 
 import typer
 
-from execution.cli.options import AsJson
+from execution.cli.options import AsJson, ExecutionId, NewId, Timeout
+from execution.cli.running import run
 
 
 def add_step_commands(app: typer.Typer) -> None:
     """Declare them, in the order of `--help`."""
+    steps = typer.Typer(no_args_is_help=True, help="Carry out plans step by step, and look at their steps.")
+    steps.command("run")(run_steps)
+    steps.command("show")(show_steps)
+    app.add_typer(steps, name="steps")
+    app.command()(evidence)
     app.command()(verify)
+
+
+def run_steps(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="The plan: YAML, or JSON.")],
+    *,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Only submit it; prints its id.")] = False,
+    timeout: Timeout = None,
+    job_id: NewId = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a plan and follow its steps until it has ended; the exit code says how."""
+    from execution.cli.plan_running import run_plan
+
+    run(run_plan(plan, job_id=job_id, wait=not no_wait, timeout=timeout, as_json=as_json), as_json=as_json)
+
+
+def show_steps(job_id: ExecutionId, *, as_json: AsJson = False) -> None:
+    """Show a job and its steps as they stand."""
+    from execution.cli.plan_running import show_job
+
+    run(show_job(job_id, as_json=as_json), as_json=as_json)
+
+
+def evidence(
+    job_id: ExecutionId,
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Into this new file; default: print it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the evidence of a job of steps that has ended, for `execution verify`."""
+    from execution.cli.plan_running import write_evidence
+
+    run(write_evidence(job_id, output, as_json=as_json), as_json=as_json)
 
 
 def verify(

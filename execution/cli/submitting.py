@@ -42,7 +42,7 @@ async def submit_one(ticket: Ticket, *, wait: bool, timeout: float | None, as_js
     parameters = read_parameters(ticket.parameters, ticket.json_parameters)
     async with open_client() as service:
         execution = await service.create_execution(ticket.kind, parameters, **ticket.read_fields())
-        await _hint_at_missing_worker(service, execution, as_json=as_json)
+        await hint_at_missing_worker(service, execution, as_json=as_json)
         if not wait:
             answer(execution_to_json(execution), str(execution.id), as_json=as_json)
             return ExitCode.OK
@@ -51,7 +51,8 @@ async def submit_one(ticket: Ticket, *, wait: bool, timeout: float | None, as_js
     return exit_code_for(ended.state)
 
 
-async def _hint_at_missing_worker(service: ExecutionService, execution: Execution, *, as_json: bool) -> None:
+async def hint_at_missing_worker(service: ExecutionService, execution: Execution, *, as_json: bool) -> None:
+    """Say so if nobody is there who would run it."""
     if execution.state is not ExecutionState.PENDING:
         return
     workers = await Diagnosis(service.repository.db).workers()

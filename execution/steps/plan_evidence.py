@@ -39,7 +39,7 @@ async def evidence_of(service: ExecutionService, execution_id: UUID) -> bytes:
 def result_of(execution: Execution, plan_log: PlanLog) -> ExecutionResult:
     """How the plan of an execution ended, with the evidence of each step that was begun."""
     completed_at = execution.completed_at or execution.updated_at
-    results = [*plan_log.results, *_cut_off(execution, plan_log)]
+    results = [*plan_log.results, *cut_off(execution, plan_log)]
     status, reason = _end(execution, plan_log)
     contract_id = execution.parameters.get("contract_id")
     return ExecutionResult(
@@ -58,7 +58,7 @@ def result_of(execution: Execution, plan_log: PlanLog) -> ExecutionResult:
     )
 
 
-def _cut_off(execution: Execution, plan_log: PlanLog) -> list[StepResult]:
+def cut_off(execution: Execution, plan_log: PlanLog) -> list[StepResult]:
     """The step that was under way when the job was ended over its head."""
     started = plan_log.open
     if started is None:

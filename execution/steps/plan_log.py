@@ -1,6 +1,7 @@
 """What the log of a durable plan says: which steps were begun, how they ended, and where the plan stands.
 
     step.started  {step_index, step_type, attempt, handler, health_before}             before anything of it is done
+                  (health_before only of the first one of a run; otherwise it is the health_after of the last one)
     step.ended    {step_index, step_type, attempt, status, started_at, completed_at,
                    output, stored_output, error, health_after}                         before the next one is started
 
@@ -121,8 +122,12 @@ class PlanLog:
             started_at=item.occurred_at,
             executed_by=item.actor or "unknown",
             handler=HandlerIdentity(**data["handler"]) if data["handler"] else None,
-            health_before=_restored(data["health_before"]),
+            health_before=_restored(data["health_before"]) if "health_before" in data else self._last_health,
         )
+
+    @property
+    def _last_health(self) -> JsonObject | None:
+        return self.results[-1].health_after if self.results else None
 
     @staticmethod
     def _ended(data: JsonObject, started: StartedStep) -> StepResult:
@@ -143,15 +148,15 @@ class PlanLog:
         )
 
 
-def started_fact(started: StartedStep) -> JsonObject:
-    """The data of `step.started`."""
-    return {
+def started_fact(started: StartedStep, *, is_first: bool) -> JsonObject:
+    """The data of `step.started`; `is_first`: of its run."""
+    data: JsonObject = {
         "step_index": started.step.step_index,
         "step_type": started.step.step_type,
         "attempt": started.attempt,
         "handler": asdict(started.handler) if started.handler else None,
-        "health_before": started.health_before,
     }
+    return data | {"health_before": started.health_before} if is_first else data
 
 
 def ended_fact(result: StepResult) -> JsonObject:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
@@ -91,15 +92,22 @@ class PlanSurroundings:
 class PlanRunner:
     """The handler of kind `steps`."""
 
-    def __init__(self, surroundings: PlanSurroundings) -> None:
-        self._surroundings = surroundings
+    def __init__(
+        self,
+        surroundings: PlanSurroundings,
+        *,
+        watched: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
+        """`watched` keeps the observer up to date while a plan is under way."""
+        self._surroundings, self._watched = surroundings, watched
 
     async def run(self, context: RunContext, parameters: Plan) -> JsonObject:
         """Carry out a plan in order, each step once, with evidence of each."""
         steps = parameters.job_steps()
-        plan_log = await PlanLog.read(self._surroundings.repository, context.execution_id, steps)
-        run = PlanRun(context, plan_log, parameters.contract_id or NO_CONTRACT, self._surroundings)
-        return await run.carry_out()
+        async with self._watched():
+            plan_log = await PlanLog.read(self._surroundings.repository, context.execution_id, steps)
+            run = PlanRun(context, plan_log, parameters.contract_id or NO_CONTRACT, self._surroundings)
+            return await run.carry_out()
 
 
 class PlanRun:
@@ -112,6 +120,7 @@ class PlanRun:
         self._handlers = surroundings.handlers_of(context.tenant_id)
         self._now = surroundings.repository.db.clock.now
         self._health = self._observe()
+        self._is_first = True
         self._reported_at = time.monotonic()
 
     async def carry_out(self) -> JsonObject:
@@ -183,7 +192,8 @@ class PlanRun:
             handler=identity_of(handler) if handler is not None else None,
             health_before=self._health,
         )
-        self._context.record(STARTED, started_fact(started))
+        self._context.record(STARTED, started_fact(started, is_first=self._is_first))
+        self._is_first = False
         self._log.start(started)
         return started
 

@@ -60,7 +60,7 @@ NEVER_OVER_HTTP = {
     *(ApiKeyNotFoundError, SettingsError, EmbeddedPostgresError, WaitTimeoutError),
     # Of commands over Kafka, whose replies and dead letters name them.
     *(MalformedCommandError, UnknownCommandError, StaleCommandError, UntrustedCommandError),
-    # Of plans and their evidence, for which there is no route yet.
+    # Of plans in this process, and of evidence that is checked here.
     *(InvalidPlanError, BrokenEvidenceError, StoredOutputError),
     # Of coordinated jobs, which are delivered in this process.
     *(ScopeRefusedError, *REFUSALS.values(), JobIdReusedError, JobInProgressError, JobNotRecordedError, NoServiceError),

@@ -190,7 +190,7 @@ class TestRefusals:
         ("steps", "told"),
         [
             ([], "at least 1 item"),
-            ([{"step_type": "dance"}], "nobody executes 'dance'; there is: noop, stand"),
+            ([{"step_type": "dance"}], "nobody executes 'dance'; there is: capability_disable,"),
             ([{"step_type": "noop", "id": "a"}, {"step_type": "noop", "id": "a"}], "several steps have the id 'a'"),
             ([{"step_type": "noop", "weight": 0}], "greater than 0"),
             ([{"step_type": "noop", "colour": "red"}], "steps.0.colour"),
