@@ -98,7 +98,9 @@ class StreamOptions:
 
     def consuming(self, topic: str, group: str, leaving: Callable[[Collection[TopicPartition]], None]) -> Consuming:
         """The same for the consumer. The topic is the relay's to create."""
-        named = Topic(name=topic, partitions=1, retention_seconds=1.0, largest_record=self.largest_record)
+        named = Topic(
+            name=topic, partitions=1, retention_seconds=1.0, largest_record=self.largest_record, is_foreign=True
+        )
         return Consuming(
             topics=[named],
             group=group,
@@ -107,7 +109,6 @@ class StreamOptions:
             handover_seconds=self.handover_seconds,
             session_seconds=self.session_seconds,
             member=self.member,
-            creates_topics=False,
             leaving=leaving,
         )
 

@@ -92,8 +92,6 @@ class Consuming:
     member: str | None = None
     """A name of this consumer that no other one of the group has. One that comes back under it within the session has
     its partitions at once, and whoever had them under this name before is shut out."""
-    creates_topics: bool = True
-    """Create what is not there yet? Otherwise it is an error."""
     leaving: Callable[[Collection[TopicPartition]], None] | None = None
     """Told before partitions are divided anew, which ones this consumer is about to lose."""
 
@@ -145,8 +143,7 @@ class ConsumerSession:
 
     async def _start(self) -> None:
         async with asyncio.timeout(self._connection.timeout):
-            topics = (*self._consuming.topics, *self._consuming.answers) if self._consuming.creates_topics else ()
-            for topic in topics:
+            for topic in (*self._consuming.topics, *self._consuming.answers):
                 await ensure_topic(self._connection, topic)
         self._consumer = AIOKafkaConsumer(
             **self._connection.options(),
