@@ -13,7 +13,7 @@ from events.kafka_connection import KafkaConnection
 from events.kafka_topics import Topic
 from tests.support.kafka import WITHIN, delete_topics
 
-PATIENCE = 5.0
+PATIENCE = 10.0
 """What one thing may take the clients under test."""
 
 
@@ -24,8 +24,10 @@ async def command_topics(servers: str) -> AsyncIterator[CommandTopics]:
         Topic(name=f"test.{uuid4().hex}", partitions=3, retention_seconds=3_600, largest_record=100_000)
         for _ in range(2)
     )
-    yield CommandTopics(commands=commands, replies=replies)
-    await delete_topics(servers, [commands.name, replies.name])
+    try:
+        yield CommandTopics(commands=commands, replies=replies)
+    finally:
+        await delete_topics(servers, [commands.name, replies.name])
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ from scripts.kafka.broker import Broker
 from tests.support.kafka import delete_topics, producer
 from tests.support.waiting import eventually, no_leaked_tasks
 
-SOON = 20.0
+SOON = 40.0
 ONE, TWO = "01970000-0000-7000-8000-000000000001", "01970000-0000-7000-8000-000000000002"
 
 
@@ -59,9 +59,8 @@ class Said:
     async def say(self, *events: tuple[str, int]) -> None:
         await self.bus.publish([event(execution, version) for execution, version in events])
 
-    def reading(self, group: str = "readers", **options: Any) -> Any:
-        connection = KafkaConnection(bootstrap_servers=(self.servers,), timeout=2.0)
-        options = {"handover_seconds": 2.0, "session_seconds": 3.0} | options
+    def reading(self, group: str = "readers", *, within: float = 10.0, **options: Any) -> Any:
+        connection = KafkaConnection(bootstrap_servers=(self.servers,), timeout=within)
         return consume_events(
             connection, group=f"{self.topic}.{group}", topic=self.topic, options=StreamOptions(**options)
         )
@@ -70,10 +69,12 @@ class Said:
 @asynccontextmanager
 async def said_on(servers: str, partitions: int = 1) -> AsyncIterator[Said]:
     one = Said(servers, f"test.{uuid4().hex}", partitions)
-    await one.say()
-    yield one
-    await one.bus.stop()
-    await delete_topics(servers, [one.topic])
+    try:
+        await one.say()
+        yield one
+    finally:
+        await one.bus.stop()
+        await delete_topics(servers, [one.topic])
 
 
 @pytest.fixture
@@ -184,10 +185,10 @@ async def test_with_a_store_repeats_and_gaps_are_known_across_restarts(said: Sai
 
 async def test_what_another_member_had_in_the_meantime_is_no_gap(kafka: str) -> None:
     executions = [str(uuid4()) for _ in range(20)]  # so that both partitions have some
-    async with said_on(kafka, partitions=2) as said, said.reading() as one:
+    async with said_on(kafka, partitions=2) as said, said.reading(session_seconds=6.0) as one:
         await said.say(*((execution, 1) for execution in executions))
         await given(one, 20)
-        async with said.reading() as other:
+        async with said.reading(session_seconds=6.0) as other:
             await eventually(lambda: one.state.assigned == other.state.assigned == 1, within=SOON, what="their shares")
             await said.say(*((execution, version) for version in (2, 3) for execution in executions))
             found: list[tuple[str, int]] = []
@@ -259,7 +260,7 @@ async def test_a_topic_or_a_broker_that_is_not_there_is_said_at_once(kafka: str)
         missing = Said(servers, "test.missing", partitions=1)
         async with no_leaked_tasks():
             with pytest.raises(EventsUnavailableError, match=r"'test.missing' cannot be read"):
-                async with missing.reading():
+                async with missing.reading(within=2.0):
                     pass
 
 
@@ -267,8 +268,8 @@ async def test_a_topic_or_a_broker_that_is_not_there_is_said_at_once(kafka: str)
 async def test_a_broker_that_freezes_is_waited_for_or_given_up(own_broker: Broker) -> None:
     async with (
         said_on(own_broker.servers) as said,
-        said.reading() as stream,
-        said.reading("others", patience=0.1) as impatient,
+        said.reading(within=1.5, session_seconds=3.0) as stream,
+        said.reading("others", within=1.5, session_seconds=3.0, patience=0.1) as impatient,
     ):
         await said.say((ONE, 1), (ONE, 2))
         assert await given(stream, 1) == await given(impatient, 1) == [(ONE, 1)]

@@ -17,7 +17,7 @@ from tests.support.command_topics import answering, asking, command_topics, resp
 from tests.support.kafka import producer, read_topic
 from tests.support.waiting import eventually, no_leaked_tasks
 
-SOON = 20.0
+SOON = 40.0
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from scripts.kafka.broker import Broker
 from tests.support.kafka import create_topic, read_topic
 from tests.support.waiting import no_leaked_tasks
 
-SOON = 20.0
+SOON = 40.0
 
 
 def record(text: str) -> Record:

@@ -20,7 +20,7 @@ from scripts.kafka.broker import Broker
 from tests.support.kafka import consumer, create_topic, delete_topics, producer
 from tests.support.waiting import eventually, no_leaked_tasks
 
-SOON = 20.0
+SOON = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ async def topics(kafka: str) -> AsyncIterator[Topics]:
 
 
 @asynccontextmanager
-async def client_of(topics: Topics, *, patience: float = 5.0) -> AsyncIterator[RequestReplyClient]:
+async def client_of(topics: Topics, *, patience: float = 10.0) -> AsyncIterator[RequestReplyClient]:
     connection = KafkaConnection(bootstrap_servers=(topics.servers,), timeout=patience)
     client = RequestReplyClient(connection, requests=topics.requests, replies=topics.replies)
     try:

@@ -16,7 +16,7 @@ from events.topic_tail import TopicTail
 from tests.support.kafka import create_topic, delete_topics, produce
 from tests.support.waiting import eventually, no_leaked_tasks
 
-SOON = 20.0
+SOON = 40.0
 
 
 @pytest.fixture
