@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from events.command_client import CommandClient
+from events.command_envelope import CommandReply
+from events.commands import NotSentError
+from tests.support.cli_process import cli_process
 from tests.support.http_server import server_process
 from tests.support.kafka import delete_topics
+from tests.support.kafka_commands import CommandTopics, signer
 from tests.support.published import all_published
 from tests.support.stored import AnyConnection
+from tests.support.waiting import eventually
+from tests.support.worker_process import REPOSITORY, environment
 
 SOON = 20.0
+API_KEY = "k" * 40
 TRACE = f"00-{'1' * 32}-{'2' * 16}-01"
 
 
@@ -53,6 +64,60 @@ async def test_what_is_submitted_is_published(
     assert said["execution_relay_published_total"] == len(found.events)
     assert said["execution_relay_lease_held"] == 1
     assert ready["checks"]["relay"]["status"] == ready["checks"]["barrier"]["status"] == "ok"
+
+
+async def test_what_is_commanded_is_done(kafka: str, database_url: str) -> None:
+    """By the server, and by a process of its own after it; signed with what the command line says."""
+    topics = CommandTopics(kafka)
+    settings = topics.settings | {"api_key": API_KEY, "kafka_events_topic": f"{topics.name}.events"}
+    secret = await signing_secret_of(database_url, **settings)
+    assert secret == {"key": "settings", "secret": signer("settings").secret}
+    try:
+        async with server_process(database_url, **settings) as server, topics.client("settings") as commands:
+            created = await until_created(commands)
+            assert created.execution is not None
+            async with httpx.AsyncClient(base_url=server.url, headers={"authorization": f"Bearer {API_KEY}"}) as client:
+                assert created.execution == (await client.get(created.execution["links"]["self"])).json()
+                assert (await client.get("/health/ready")).json()["checks"]["commands"]["status"] == "ok"
+                said = (await client.get("/metrics")).text
+            assert 'execution_commands_answered_total{command="create",status="202"} 1.0' in said
+        async with (
+            cli_process("commands", environment(database_url, **settings)) as process,
+            topics.client("settings") as commands,
+        ):
+            assert (await process.ready())["topic"] == topics.commands
+            done = await commands.send("cancel", UUID(created.execution["id"]), timeout=SOON)
+            assert done.execution is not None
+            assert (done.status, done.execution["state"]) == (200, "CANCELLED")
+            assert await process.stop() == 0
+    finally:
+        await delete_topics(kafka, [*topics.all, f"{topics.name}.events"])
+
+
+async def until_created(commands: CommandClient) -> CommandReply:
+    """The server's topics are there soon after it says that it is ready; until then nothing can be sent."""
+
+    async def created() -> CommandReply | None:
+        try:
+            return await commands.create({"kind": "noop", "start": False}, command_id="once", timeout=SOON)
+        except NotSentError:
+            return None
+
+    return await eventually(created, within=SOON, what="a command is carried out")
+
+
+async def signing_secret_of(database_url: str, **settings: Any) -> Any:
+    """Of the key of the settings."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "execution.cli", "keys", "signing-secret", "settings", "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=REPOSITORY,
+        env=environment(database_url, **settings),
+    )
+    async with asyncio.timeout(SOON):
+        said, _ = await process.communicate()
+    return json.loads(said)
 
 
 async def test_a_broker_that_is_away_keeps_nobody_from_working(database_url: str) -> None:
