@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from events import consumer_session
 from events.consumer_session import Consuming
 from events.kafka_connection import KafkaConnection
 from events.kafka_topics import Topic
@@ -106,12 +107,14 @@ async def test_each_key_in_order_and_others_at_the_same_time(kafka: str, topic: 
     assert await committed(kafka, topic, topic, partitions=PARTITIONS) == 300
 
 
-async def test_no_more_at_once_than_there_is_room_for(kafka: str, topic: str) -> None:
+async def test_no_more_at_once_than_there_is_room_for(kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_session, "ALIVE_SECONDS", 0.05)  # it says so many times that it is there
     worker = Worker()
     worker.gate.clear()
     await send(kafka, topic, 60, keys=60)
     async with no_leaked_tasks(), consuming(kafka, topic, worker, in_flight_limit=7) as one:
         await worker.has_begun(7)
+        await asyncio.sleep(0.3)
         assert (worker.running, one.state.in_flight) == (7, 7)
         worker.gate.set()
         await worker.has_done(60)
@@ -134,10 +137,11 @@ async def test_a_partition_changes_hands_when_what_is_under_way_has_ended(kafka:
     first, second = Worker(), Worker()
     first.gate.clear()
     await send(kafka, topic, 20, keys=20)
-    async with consuming(kafka, topic, first, in_flight_limit=20):
+    async with consuming(kafka, topic, first, in_flight_limit=20) as one:
         await first.has_begun(20)
         joining = asyncio.create_task(joined(kafka, topic, second), name="second consumer")
-        await asyncio.sleep(1.0)  # what it would take from the first one too early it would take now
+        await eventually(lambda: one.state.assigned == 0, within=SOON, what="the first one is asked to give way")
+        await asyncio.sleep(1.0)  # what the second one would take too early it would take now
         assert second.begun == []
         first.gate.set()
         await joining
