@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import growth, million
+from benchmarks import growth, million, plans
 from benchmarks.chart import chart
 from benchmarks.machine import machine
 from benchmarks.markdown import markdown
@@ -28,7 +28,7 @@ async def measure_all(*, quick: bool, say: Callable[[str], None]) -> dict[str, A
     async with bench.own_server() as server:
         return {
             "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "steps": measure_steps(),
+            "steps": measure_steps() | await plans.measure_plans(server, plans.QUICK if quick else plans.FULL, say),
             "machine": await machine(server.url),
             "figures": (await bench.measure(server, bench.QUICK if quick else bench.FULL, say)).to_json(),
             "million": await million.measure_million(server, million.QUICK if quick else million.FULL, say),

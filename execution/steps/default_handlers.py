@@ -14,6 +14,7 @@ class NoOpHandler:
     name = "noop"
     version = "1.0.0"
     idempotent = True
+    blocks = False
 
     def execute(self, step: JobStep, context: ExecutionContext) -> StepOutput:
         """Succeed."""
@@ -26,6 +27,7 @@ class FailingHandler:
     name = "failing"
     version = "1.0.0"
     idempotent = True
+    blocks = False
 
     def __init__(self, error_message: str = "This handler always fails") -> None:
         self._error_message = error_message

@@ -78,6 +78,8 @@ def freeze_object(value: Any, what: str) -> FrozenDict:
     Raises:
         InvalidDocumentError: not an object, or one that holds what canonical JSON cannot say.
     """
+    if type(value) is FrozenDict:
+        return value
     if value == {} and isinstance(value, dict):
         return EMPTY
     if not isinstance(value, dict):

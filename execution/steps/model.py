@@ -208,7 +208,8 @@ class StepHandler(Protocol):
 
     It is called once per step and never again for the same one. Whatever it raises ends the job: there is no retry.
     Optional attributes: `name` and `version` go into the evidence; `idempotent = True` declares that executing a step
-    twice does no harm, so a durable plan may repeat one that was cut off.
+    twice does no harm, so a durable plan may repeat one that was cut off; `blocks = False`, that it returns at once, so
+    a durable plan need not give it a thread.
     """
 
     def execute(self, step: JobStep, context: ExecutionContext) -> StepOutput:

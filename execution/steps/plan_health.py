@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from execution.domain.execution import JsonObject
 from execution.lifecycle import kept_running
+from execution.steps.frozen import freeze_object
 from execution.steps.health import ServiceHealthObserver
+
+LOOK_AGAIN_SECONDS = 1.0
+"""For so long an observation is the same one: steps that follow each other at once need not all keep it."""
 
 
 class HealthOfPlans:
@@ -15,12 +20,18 @@ class HealthOfPlans:
 
     def __init__(self, observer: ServiceHealthObserver) -> None:
         self._observer = observer
+        self._seen: JsonObject = {}
+        self._look_again_at = 0.0
         self._watching = 0
         self._sampling = AsyncExitStack()
 
     def observe_health(self) -> JsonObject:
         """The last sample and its age; status `unknown` before the first."""
-        return self._observer.observe_health()
+        now = time.monotonic()
+        if now >= self._look_again_at:
+            self._seen = freeze_object(self._observer.observe_health(), "the observed health")
+            self._look_again_at = now + LOOK_AGAIN_SECONDS
+        return self._seen
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:

@@ -1,11 +1,11 @@
 """What the log of a durable plan says: which steps were begun, how they ended, and where the plan stands.
 
     step.started  {step_index, step_type, attempt, handler, health_before}             before anything of it is done
-                  (health_before only of the first one of a run; otherwise it is the health_after of the last one)
     step.ended    {step_index, step_type, attempt, status, started_at, completed_at,
                    output, stored_output, error, health_after}                         before the next one is started
 
-Only what a worker wrote counts. A step that was started and has not ended was cut off.
+What is null is left out; so is an observation of the health that is the one before. Only what a worker wrote counts.
+A step that was started and has not ended was cut off.
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ class PlanLog:
         self.started_at: datetime | None = None
         self.reason: str | None = None
         """Why it is in its last state."""
+        self.completed = 0
+        """How many steps are done: those before the next one."""
+        self._health: JsonObject | None = None
+        self._attempts: dict[int, int] = {}
         self._version = 0
 
     @classmethod
@@ -68,19 +72,13 @@ class PlanLog:
         return log
 
     @property
-    def completed(self) -> int:
-        """How many steps are done: those before the next one."""
-        return sum(one.succeeded for one in self.results)
-
-    @property
     def health_before(self) -> JsonObject | None:
         """What was observed before the first step."""
         return self.results[0].health_before if self.results else None
 
     def attempts(self, step: JobStep) -> int:
         """How often the step was begun."""
-        ended = sum(one.step_index == step.step_index for one in self.results)
-        return ended + (self.open is not None and self.open.step.step_index == step.step_index)
+        return self._attempts.get(step.step_index, 0)
 
     def take(self, item: HistoryItem) -> None:
         """The next entry."""
@@ -98,10 +96,12 @@ class PlanLog:
     def start(self, started: StartedStep) -> None:
         """A step begins."""
         self.open, self.is_asked_again = started, False
+        self._attempts[started.step.step_index] = started.attempt
 
     def end(self, result: StepResult) -> None:
         """The step that was begun has ended."""
         self.results.append(result)
+        self.completed += result.succeeded
         self.open, self.is_asked_again = None, False
 
     def _take_change(self, item: HistoryItem) -> None:
@@ -121,17 +121,17 @@ class PlanLog:
             attempt=data["attempt"],
             started_at=item.occurred_at,
             executed_by=item.actor or "unknown",
-            handler=HandlerIdentity(**data["handler"]) if data["handler"] else None,
-            health_before=_restored(data["health_before"]) if "health_before" in data else self._last_health,
+            handler=HandlerIdentity(**data["handler"]) if "handler" in data else None,
+            health_before=self._observed(data.get("health_before")),
         )
 
-    @property
-    def _last_health(self) -> JsonObject | None:
-        return self.results[-1].health_after if self.results else None
+    def _observed(self, health: JsonObject | None) -> JsonObject | None:
+        if health is not None:
+            self._health = _restored(health)
+        return self._health
 
-    @staticmethod
-    def _ended(data: JsonObject, started: StartedStep) -> StepResult:
-        stored = data["stored_output"]
+    def _ended(self, data: JsonObject, started: StartedStep) -> StepResult:
+        stored = data.get("stored_output")
         return StepResult(
             step=started.step,
             status=StepStatus(data["status"]),
@@ -139,40 +139,42 @@ class PlanLog:
             completed_at=datetime.fromisoformat(data["completed_at"]),
             executed_by=started.executed_by,
             handler=started.handler,
-            output=_restored(data["output"]),
-            error=data["error"],
+            output=_restored(data.get("output")),
+            error=data.get("error"),
             stored_output=StoredOutput(**stored) if stored else None,
             attempt=started.attempt,
             health_before=started.health_before,
-            health_after=_restored(data["health_after"]),
+            health_after=self._observed(data.get("health_after")),
         )
 
 
-def started_fact(started: StartedStep, *, is_first: bool) -> JsonObject:
-    """The data of `step.started`; `is_first`: of its run."""
+def started_fact(started: StartedStep, known_health: JsonObject | None) -> JsonObject:
+    """The data of `step.started`; `known_health` is what the log has last."""
     data: JsonObject = {
         "step_index": started.step.step_index,
         "step_type": started.step.step_type,
         "attempt": started.attempt,
-        "handler": asdict(started.handler) if started.handler else None,
     }
-    return data | {"health_before": started.health_before} if is_first else data
+    handler, health = started.handler, started.health_before
+    if handler is not None:
+        data["handler"] = {"name": handler.name, "version": handler.version, "idempotent": handler.idempotent}
+    return data if health is None or health is known_health else data | {"health_before": health}
 
 
-def ended_fact(result: StepResult) -> JsonObject:
-    """The data of `step.ended`."""
-    return {
+def ended_fact(result: StepResult, known_health: JsonObject | None) -> JsonObject:
+    """The data of `step.ended`; `known_health` is what the log has last."""
+    data: JsonObject = {
         "step_index": result.step_index,
         "step_type": result.step.step_type,
         "attempt": result.attempt,
         "status": result.status.value,
         "started_at": result.started_at.isoformat(),
         "completed_at": result.completed_at.isoformat(),
-        "output": result.output,
-        "stored_output": asdict(result.stored_output) if result.stored_output else None,
-        "error": result.error,
-        "health_after": result.health_after,
     }
+    health = result.health_after if result.health_after is not known_health else None
+    stored = asdict(result.stored_output) if result.stored_output else None
+    further = (("output", result.output), ("stored_output", stored), ("error", result.error), ("health_after", health))
+    return data | {name: value for name, value in further if value is not None}
 
 
 def plan_in(execution: Execution) -> tuple[JobStep, ...]:

@@ -119,8 +119,10 @@ class PlanRun:
         self._context, self._log, self._contract_id, self._with = context, plan_log, contract_id, surroundings
         self._handlers = surroundings.handlers_of(context.tenant_id)
         self._now = surroundings.repository.db.clock.now
+        self._health: JsonObject | None = None
         self._health = self._observe()
-        self._is_first = True
+        self._known_health: JsonObject | None = None
+        """The observation that the log has last."""
         self._reported_at = time.monotonic()
 
     async def carry_out(self) -> JsonObject:
@@ -192,8 +194,8 @@ class PlanRun:
             handler=identity_of(handler) if handler is not None else None,
             health_before=self._health,
         )
-        self._context.record(STARTED, started_fact(started, is_first=self._is_first))
-        self._is_first = False
+        self._context.record(STARTED, started_fact(started, self._known_health))
+        self._known_health = started.health_before
         self._log.start(started)
         return started
 
@@ -217,14 +219,15 @@ class PlanRun:
             health_after=self._health,
         )
         self._log.end(self._recorded(result))
+        self._known_health = result.health_after
 
     def _recorded(self, result: StepResult) -> StepResult:
         try:
-            self._context.record(ENDED, ended_fact(result))
+            self._context.record(ENDED, ended_fact(result, self._known_health))
         except InvalidRequestError as refusal:
             failure = ending.failed(f"what the handler said of the step cannot be recorded: {refusal}")
             result = replace(result, status=failure.status, output=None, stored_output=None, error=failure.error)
-            self._context.record(ENDED, ended_fact(result))
+            self._context.record(ENDED, ended_fact(result, self._known_health))
         return result
 
     async def _stored(self, output: JsonObject | None) -> StoredOutput | None:
@@ -250,7 +253,7 @@ class PlanRun:
             health = freeze_object(self._with.observer.observe_health(), "the observed health")
         except Exception as raised:  # noqa: BLE001 - an observer may raise anything, and the job goes on without it
             return ending.unseen(raised)
-        if document_size(health) > HEALTH_LIMIT:
+        if health is not self._health and document_size(health) > HEALTH_LIMIT:
             return ending.unseen(ValueError(f"the observation has more than {HEALTH_LIMIT:,} bytes"))
         return health
 
@@ -271,9 +274,9 @@ class PlanRun:
         if done < len(self._log.plan) and now - self._reported_at < self._with.progress_interval:
             return
         self._reported_at = now
-        weights = [one.weight for one in self._log.plan]
-        percentage = 100.0 * sum(weights[:done]) / sum(weights) if done < len(weights) else 100.0
-        self._context.progress(percentage, f"{done} of {len(weights)} steps", {"step_index": step.step_index})
+        plan = self._log.plan
+        share = sum(one.weight for one in plan[:done]) / sum(one.weight for one in plan) if done < len(plan) else 1.0
+        self._context.progress(100.0 * share, f"{done} of {len(plan)} steps", {"step_index": step.step_index})
 
     def _summary(self) -> JsonObject:
         executed = len(self._log.results)

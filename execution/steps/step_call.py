@@ -1,4 +1,4 @@
-"""Calls a step's handler from an event loop: awaits an asynchronous one, gives a blocking one a thread of its own."""
+"""Calls a step's handler from an event loop: awaits an asynchronous one, gives one that may block its own thread."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ async def call(
     returned: object
     if inspect.iscoroutinefunction(handler.execute):
         returned = await _awaited(handler.execute(step, context), step)
+    elif getattr(handler, "blocks", True) is False:
+        returned = _caught(handler, step, context)
     else:
         thread = in_own_thread(lambda: _caught(handler, step, context), f"step {context.job_id} {step.step_index}")
         returned = await _waited_for(thread, is_asked_to_stop)
