@@ -139,19 +139,24 @@ async def test_a_partition_changes_hands_when_what_is_under_way_has_ended(kafka:
     await send(kafka, topic, 20, keys=20)
     async with consuming(kafka, topic, first, in_flight_limit=20) as one:
         await first.has_begun(20)
-        joining = asyncio.create_task(joined(kafka, topic, second), name="second consumer")
+        seen = asyncio.Event()
+        joining = asyncio.create_task(joined(kafka, topic, second, seen), name="second consumer")
         await eventually(lambda: one.state.assigned == 0, within=SOON, what="the first one is asked to give way")
         await asyncio.sleep(1.0)  # what the second one would take too early it would take now
         assert second.begun == []
         first.gate.set()
+        await first.has_done(20)
+        seen.set()
         await joining
     assert sorted(map(int, first.done)) == list(range(20))
     assert second.begun == []
 
 
-async def joined(kafka: str, topic: str, worker: Worker) -> None:
+async def joined(kafka: str, topic: str, worker: Worker, until: asyncio.Event) -> None:
+    """A member until then, once it has its share."""
     async with consuming(kafka, topic, worker) as one:
         await eventually(lambda: one.state.assigned > 0, within=SOON, what="it has a share")
+        await until.wait()
 
 
 async def test_what_does_not_end_in_time_is_broken_off_and_given_to_the_next(kafka: str, topic: str) -> None:
