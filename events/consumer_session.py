@@ -19,7 +19,7 @@ from aiokafka.errors import (
     UnknownMemberIdError,
 )
 
-from events.kafka_closing import close_consumer, start_client, told
+from events.kafka_closing import CLOSE_SECONDS, close_consumer, start_client, told
 from events.kafka_connection import KafkaConnection
 from events.kafka_topics import Topic, ensure_topic
 from events.partition_progress import PartitionProgress
@@ -112,6 +112,7 @@ class ConsumerSession:
         self._done = asyncio.Event()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._committing = asyncio.Lock()
+        self._commits: set[asyncio.Task[None]] = set()
         self._heard_at = time.monotonic()
         self.ready = asyncio.Event()
         """It has been given its share of the partitions, which may be none."""
@@ -171,6 +172,19 @@ class ConsumerSession:
         self._state.assigned = 0
         if self._consumer is not None:
             await close_consumer(self._consumer)
+        await self._forget_commits()
+
+    async def _forget_commits(self) -> None:
+        """Once the client is closed, those without an answer fail."""
+        if not self._commits:
+            return
+        await asyncio.wait(self._commits, timeout=CLOSE_SECONDS)
+        for task in self._commits:
+            task.cancel()
+        await asyncio.wait(self._commits)
+        for task in self._commits:
+            if not task.cancelled():
+                task.exception()  # seen
 
     # Reading
 
@@ -264,13 +278,22 @@ class ConsumerSession:
             if not offsets:
                 return
             try:
-                async with asyncio.timeout(self._connection.timeout):
-                    await self._consumer.commit(offsets)
+                await self._send_commit(offsets)
             except _TAKEN_AWAY as error:
                 log.info("consumer.not_committed", error=told(error))
                 return
             for one, offset in offsets.items():
                 progress[one].committed(offset)
+
+    async def _send_commit(self, offsets: dict[TopicPartition, int]) -> None:
+        """In a task that is not broken off: the client's request would fail later, where nobody asks for it."""
+        task = asyncio.create_task(self._consumer.commit(offsets), name="commit offsets")
+        self._commits.add(task)
+        done, _ = await asyncio.wait([task], timeout=self._connection.timeout)
+        if not done:
+            raise TimeoutError
+        self._commits.discard(task)
+        task.result()
 
     # Sharing with others
 
