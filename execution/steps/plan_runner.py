@@ -275,8 +275,9 @@ class PlanRun:
             return
         self._reported_at = now
         plan = self._log.plan
-        share = sum(one.weight for one in plan[:done]) / sum(one.weight for one in plan) if done < len(plan) else 1.0
-        self._context.progress(100.0 * share, f"{done} of {len(plan)} steps", {"step_index": step.step_index})
+        whole = sum(one.weight for one in plan)
+        percentage = 100.0 * sum(one.weight for one in plan[:done]) / whole if done < len(plan) else 100.0
+        self._context.progress(percentage, f"{done} of {len(plan)} steps", {"step_index": step.step_index})
 
     def _summary(self) -> JsonObject:
         executed = len(self._log.results)
