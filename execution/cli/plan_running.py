@@ -133,7 +133,7 @@ async def _seen_to_its_end(
             if as_json or not (screen := console(errors=True)).is_terminal:
                 await service.wait(execution.id)
                 return
-            with _live_table(execution, screen) as show:
+            with live_table(execution, screen) as show:
                 async for item in service.watch(execution.id):
                     show(item)
     except TimeoutError:
@@ -144,7 +144,7 @@ async def _seen_to_its_end(
 
 
 @contextmanager
-def _live_table(execution: Execution, screen: Console) -> Iterator[Callable[[HistoryItem], None]]:
+def live_table(execution: Execution, screen: Console) -> Iterator[Callable[[HistoryItem], None]]:
     """A table of the steps that follows the log."""
     current, plan_log = execution, PlanLog(plan_in(execution))
     with Live(job_table(step_job_to_json(execution)), console=screen, transient=True) as live:

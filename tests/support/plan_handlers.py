@@ -15,7 +15,7 @@ from tests.support.service import PATIENCE
 
 class Stage:
     """Where a test and its steps meet. `work` and `work.async` do what `acts` says of their target, by default nothing;
-    `stand` and `stand.async` say that they are there, and wait until they may go on."""
+    `stand`, `stand.async` and `stand.again` say that they are there, and wait until they may go on."""
 
     def __init__(self) -> None:
         self.executed: list[str] = []
@@ -31,6 +31,7 @@ class Stage:
         registry.register_step("work.again", WorkingAgain(self))
         registry.register_step("stand", Standing(self))
         registry.register_step("stand.async", StandingAsync(self))
+        registry.register_step("stand.again", StandingAgain(self))
 
     def perform(self, step: JobStep, context: ExecutionContext) -> StepOutput:
         self.executed.append(step.target)
@@ -88,6 +89,10 @@ class StandingAsync:
         self.stage.there.set()
         await self.stage.may_go_on.wait()
         return StepOutput(success=True)
+
+
+class StandingAgain(StandingAsync):
+    name, idempotent = "stand.again", True
 
 
 def plan(*steps: str | JsonObject, **fields: Any) -> JsonObject:

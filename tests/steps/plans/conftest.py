@@ -27,9 +27,17 @@ def registry(stage: Stage) -> HandlerRegistry:
 
 
 @pytest.fixture
-async def idle(database_url: str, registry: HandlerRegistry, tmp_path: Path) -> AsyncIterator[ExecutionService]:
+def changes() -> dict[str, float]:
+    """Settings that differ; tests override it."""
+    return {}
+
+
+@pytest.fixture
+async def idle(
+    database_url: str, registry: HandlerRegistry, tmp_path: Path, changes: dict[str, float]
+) -> AsyncIterator[ExecutionService]:
     """A service without a worker."""
-    async with open_service(short_settings(database_url, data_dir=tmp_path), registry=registry) as service:
+    async with open_service(short_settings(database_url, data_dir=tmp_path, **changes), registry=registry) as service:
         yield service
 
 
