@@ -48,11 +48,12 @@ class Trial:
 
     commands: int
     changes_every: float
+    least_changes: int
     within: float
 
 
-SHORT = Trial(commands=300, changes_every=0.7, within=SOON)
-LONG = Trial(commands=5_000, changes_every=2.0, within=LATER)
+SHORT = Trial(commands=300, changes_every=0.7, least_changes=1, within=SOON)
+LONG = Trial(commands=5_000, changes_every=2.0, least_changes=5, within=LATER)
 
 
 @pytest.fixture
@@ -212,7 +213,7 @@ async def test_each_command_once_whoever_comes_and_goes(
     one_reply_for_each_delivery(deliveries, replies)
     assert set(letters) == deliveries.malformed
     never_beyond_what_was_worked_off(watcher.samples, replies, letters)
-    assert changes >= 2
+    assert changes >= trial.least_changes
     assert len(deliveries.commands) > trial.commands * 1.15
     assert deliveries.malformed
     await check_database(database_url)
