@@ -8,10 +8,12 @@
 
 A reservation is committed before the effect, and the effect carries the reservation's command id in its own statement.
 The answer to a single change is committed in one transaction with it (`KeyedAnswer`), so that whoever is killed leaves
-both behind or neither. Where the answer is known only later (after a wait, or after several changes that share
-different commits) or tells of no effect, `remember` keeps it for itself. Who dies before that has done what the log
-says: a repetition takes the reservation over as soon as its time has passed, sends the commands again under the same
-id, and is given their first outcome. Until then, and while the request is under way, a repetition is asked to wait.
+both behind or neither. Where the answer is known only after a wait, that one is provisional: nobody is given it while
+the holder has time, and `remember` puts the one that is given in its place. Where the answer is known only after
+several changes that share different commits, or tells of no effect, `remember` keeps it for itself. Who dies before
+that has done what the log says: a repetition takes the reservation over as soon as its time has passed, sends the
+commands again under the same id, and is given their first outcome. Until then, and while the request is under way, a
+repetition is asked to wait.
 
 A holder has to stop when its time has passed (`Reservation.expires_at`): what it decided later could contradict what
 its successor has answered. The part knows nothing of HTTP: a command from a bus has its id as the key.
@@ -82,14 +84,17 @@ class IdempotencyKeys:
             if reservation is not None:
                 return reservation
             facts = await self._store.read(tenant_id, key)
-            if facts is not None and not facts.is_expired and (answer := _known(facts, key, fingerprint)) is not None:
+            if facts is None or facts.is_expired or (answer := _known(facts, key, fingerprint)) is None:
+                continue
+            if not facts.is_provisional or await self._store.settle(tenant_id, key):
                 return answer
         raise IdempotencyKeyInProgressError(key, SOON_SECONDS)
 
     async def remember(self, reservation: Reservation, answer: Answer) -> Answer:
         """Keep an answer that did not go along with its effect, before it is given; twice the same one is once.
 
-        Returns the one to give: of a successor that took over, if there is one.
+        Returns the one to give: of a successor that took over, or the provisional one that somebody was given when the
+        holder's time had passed, if there is one.
 
         Raises:
             IdempotencyKeyInProgressError: a successor has taken over and has not answered yet.
@@ -99,7 +104,12 @@ class IdempotencyKeys:
             return answer
         facts = await self._store.read(reservation.tenant_id, reservation.key)
         log.warning("idempotency_key.taken_over", command_id=str(reservation.command_id))
-        if facts is None or facts.answer is None or facts.fingerprint != reservation.fingerprint:
+        if (
+            facts is None
+            or facts.answer is None
+            or facts.is_provisional
+            or facts.fingerprint != reservation.fingerprint
+        ):
             raise IdempotencyKeyInProgressError(reservation.key, SOON_SECONDS)
         return facts.answer
 
@@ -158,6 +168,6 @@ def _known(facts: KeyFacts, key: str, fingerprint: bytes) -> Answer | None:
     """The answer under a key that was not free; None if it has become free meanwhile."""
     if facts.fingerprint != fingerprint:
         raise IdempotencyKeyReusedError(key)
-    if facts.answer is None and facts.locked_seconds > 0:
+    if (facts.answer is None or facts.is_provisional) and facts.locked_seconds > 0:
         raise IdempotencyKeyInProgressError(key, min(SOON_SECONDS, facts.locked_seconds))
     return facts.answer

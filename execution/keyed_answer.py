@@ -47,6 +47,8 @@ class KeyedAnswer:
 
     reservation: Reservation
     answer: Answer
+    is_provisional: bool = False
+    """Is it given only if its sender dies before it has put the answer that it gives in its place?"""
     is_kept: bool = False
     """Is it known to be committed? If not, it may be kept by a statement of its own: the same answer twice is one."""
 
@@ -64,14 +66,18 @@ class KeyedRequest:
 
     @property
     def kept(self) -> Answer | None:
-        """The answer, if it is known to be committed together with the effect."""
-        return self._answer.answer if self._answer is not None and self._answer.is_kept else None
+        """The answer to give, if it is known to be committed together with the effect."""
+        kept = self._answer
+        return kept.answer if kept is not None and kept.is_kept and not kept.is_provisional else None
 
-    def answered_by(self, respond: Callable[[Execution], Answer]) -> AnswerTo:
-        """What a change takes along: the answer that is going to be given once it is committed."""
+    def answered_by(self, respond: Callable[[Execution], Answer], *, is_provisional: bool = False) -> AnswerTo:
+        """What a change takes along: the answer that is going to be given once it is committed.
+
+        A provisional one is not given as long as the request is under way: `kept` does not know it.
+        """
 
         def answer_to(execution: Execution) -> KeyedAnswer:
-            self._answer = KeyedAnswer(self.reservation, respond(execution))
+            self._answer = KeyedAnswer(self.reservation, respond(execution), is_provisional)
             return self._answer
 
         return answer_to

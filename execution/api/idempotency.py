@@ -1,7 +1,8 @@
 """`Idempotency-Key`: a POST that is sent again is given the first answer, and does nothing twice.
 
 The answer to a single change goes along with it and is committed in the same transaction (`RequestKey.answered_by`).
-What has no effect, and what is answered only after several or after a wait, is kept by a statement of its own.
+Where it is given only after a wait, what would be answered without one goes along, until the answer takes its place.
+What has no effect, and what is answered only after several, is kept by a statement of its own.
 
 | what the request ended in | what is kept under its key |
 |---|---|
@@ -76,11 +77,14 @@ class RequestKey:
         """What every change that is made for the request has to carry."""
         return self._keyed.reservation.command_id if self._keyed else None
 
-    def answered_by(self, respond: Callable[[Execution], Response]) -> AnswerTo | None:
-        """What a change takes along: the response that the route is going to give once it is committed."""
+    def answered_by(self, respond: Callable[[Execution], Response], *, is_provisional: bool = False) -> AnswerTo | None:
+        """What a change takes along: the response that the route is going to give once it is committed.
+
+        A provisional one is for repetitions after a crash, where the route is going to give another one.
+        """
         if self._keyed is None:
             return None
-        return self._keyed.answered_by(lambda execution: _answer_of(respond(execution)))
+        return self._keyed.answered_by(lambda execution: _answer_of(respond(execution)), is_provisional=is_provisional)
 
 
 async def _request_key(

@@ -89,6 +89,7 @@ def answer_arguments(answers: Sequence[KeyedAnswer]) -> list[Column]:
         [one.answer.status for one in batch],
         [to_json(dict(one.answer.headers)) for one in batch],
         [one.answer.body for one in batch],
+        [one.is_provisional for one in batch],
     ]
 
 

@@ -32,6 +32,8 @@ class KeyFacts:
 
     fingerprint: bytes
     answer: Answer | None
+    is_provisional: bool
+    """May the holder still give another answer? Nobody has been given this one."""
     locked_seconds: float
     is_expired: bool
 
@@ -73,16 +75,21 @@ class IdempotencyKeyStore:
         return KeyFacts(
             fingerprint=row["fingerprint"],
             answer=answer,
+            is_provisional=row["is_provisional"],
             locked_seconds=row["locked_seconds"],
             is_expired=row["is_expired"],
         )
 
     async def answer(self, reservation: Reservation, answer: Answer) -> bool:
-        """Keep the answer and open the lock; False if the reservation is no longer the holder's."""
+        """Keep the answer and open the lock; False if the reservation is no longer the holder's, or settled."""
         return await self._answers.ask(KeyedAnswer(reservation, answer))
 
+    async def settle(self, tenant_id: str, key: str) -> bool:
+        """Make the provisional answer of a holder whose time has passed the one that is given; False: there is none."""
+        return bool(await fetch(self._db, "settle_idempotency_key", tenant_id, key))
+
     async def release(self, reservation: Reservation) -> None:
-        """Open the lock, so that a repetition takes over under the same command id."""
+        """Open the lock: a repetition takes over under the same command id, or is given the provisional answer."""
         await fetch(self._db, "release_idempotency_key", *_lock_of(reservation))
 
     async def forget(self, reservation: Reservation) -> None:

@@ -514,6 +514,7 @@ RETURNING k.lock_token, k.command_id;
 SELECT
     fingerprint, status, headers, body,
     extract(epoch FROM locked_until - clock_timestamp())::float8 AS locked_seconds,
+    coalesce(answered_at < locked_until, false) AS is_provisional,
     created_at <= clock_timestamp() - make_interval(secs => $3) AS is_expired
 FROM idempotency_keys WHERE tenant_id = $1 AND key = $2;
 
@@ -521,18 +522,35 @@ FROM idempotency_keys WHERE tenant_id = $1 AND key = $2;
 -- Keep the answers of those who still hold their keys; answers the lock tokens of these. Index: idempotency_keys_pkey.
 -- A lane sends it in the transaction of the appends that the answers tell of; what has no effect is kept for itself.
 -- Lock order: as above, and after executions. Without the lock token, a holder whose time had passed could overwrite what its successor does.
+-- A provisional answer leaves the lock as it is, and stays so (answered_at < locked_until) until its holder puts another one
+-- in its place or somebody is given it (settle_idempotency_key), whichever is first. An answer that may have been given is
+-- replaced by nothing but itself, whose first commit may not have been heard of. Both times are one, hence not clock_timestamp().
 UPDATE idempotency_keys AS k SET
-    answered_at = clock_timestamp(), locked_until = clock_timestamp(), status = t.status, headers = t.headers,
-    body = t.body
-FROM unnest($1::text[], $2::text[], $3::uuid[], $4::smallint[], $5::jsonb[], $6::bytea[])
-    AS t (tenant_id, key, lock_token, status, headers, body)
+    answered_at = statement_timestamp(),
+    locked_until = CASE WHEN t.is_provisional THEN k.locked_until ELSE statement_timestamp() END,
+    status = t.status, headers = t.headers, body = t.body
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::smallint[], $5::jsonb[], $6::bytea[], $7::boolean[])
+    AS t (tenant_id, key, lock_token, status, headers, body, is_provisional)
 WHERE k.tenant_id = t.tenant_id AND k.key = t.key AND k.lock_token = t.lock_token
+  AND (
+      k.answered_at IS NULL OR k.answered_at < k.locked_until
+      OR (k.status = t.status AND k.headers = t.headers AND k.body = t.body)
+  )
 RETURNING k.lock_token;
 
+-- name: settle_idempotency_key
+-- Make a provisional answer the answer, once its holder's time has passed; no row: it is not there any more. Whoever is
+-- given it has settled it first: the row's lock decides between that and the holder's own last word, the clock does not.
+-- Index: idempotency_keys_pkey.
+UPDATE idempotency_keys SET locked_until = answered_at
+WHERE tenant_id = $1 AND key = $2 AND answered_at < locked_until AND locked_until <= clock_timestamp()
+RETURNING true;
+
 -- name: release_idempotency_key
--- Open the lock: a repetition may go on at once, under the same command id. Index: idempotency_keys_pkey.
+-- Open the lock: a repetition may go on at once, under the same command id, or is given the provisional answer.
+-- Index: idempotency_keys_pkey.
 UPDATE idempotency_keys SET locked_until = clock_timestamp()
-WHERE tenant_id = $1 AND key = $2 AND lock_token = $3 AND answered_at IS NULL;
+WHERE tenant_id = $1 AND key = $2 AND lock_token = $3 AND (answered_at IS NULL OR answered_at < locked_until);
 
 -- name: forget_idempotency_key
 -- Nothing was done under the key, and it may be used for something else. Index: idempotency_keys_pkey.

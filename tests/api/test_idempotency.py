@@ -106,6 +106,19 @@ async def killable(database_url: str) -> AsyncIterator[tuple[ServerProcess, http
         yield doomed, client
 
 
+@asynccontextmanager
+async def waiting_request(
+    api: httpx.AsyncClient, service: ExecutionService, key: dict[str, str]
+) -> AsyncIterator[tuple[asyncio.Task[httpx.Response], Execution]]:
+    """A submission that waits for its end, and the execution that it has made."""
+    sending = asyncio.create_task(api.post(PATH, json=NOOP, headers=key | {"prefer": "wait=30"}))
+    try:
+        (execution,) = await eventually(lambda: executions(service), within=PATIENCE, what="it is in the log")
+        yield sending, execution
+    finally:
+        sending.cancel()
+
+
 async def executions(service: ExecutionService) -> list[Execution]:
     found, _ = await service.list_executions()
     return found
@@ -326,7 +339,7 @@ class TestKilled:
     async def test_while_it_waits_for_the_end(
         self, database_url: str, api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection
     ) -> None:
-        """The effect is in the log, and what it was to be answered is not known yet."""
+        """The effect is in the log, and what it was to be answered is not known yet: so it is what others are told."""
         key = new_key()
         async with killable(database_url) as (doomed, client):
             headers = key | {"prefer": "wait=30"}
@@ -336,15 +349,56 @@ class TestKilled:
             with pytest.raises(httpx.TransportError):
                 await sending
         assert code(await api.post(PATH, json=NOOP, headers=key)) == (409, "idempotency_key_in_progress")
+        kept = await kept_with_its_effect(sql, execution.id, execution.version)
         await time_has_passed(sql)
         await service.cancel_execution(execution.id)
-        made_anew = await api.post(PATH, json=NOOP, headers=key)
-        assert (made_anew.status_code, is_replay(made_anew)) == (202, False)
-        assert (made_anew.json()["id"], made_anew.json()["state"]) == (str(execution.id), "PENDING")
-        repeated = await api.post(PATH, json=NOOP, headers=key)
-        assert essence(repeated) == essence(made_anew)
-        assert is_replay(repeated)
+        for _ in range(2):
+            again = await api.post(PATH, json=NOOP, headers=key)
+            assert (again.status_code, is_replay(again), again.content) == (202, True, kept)
+            assert (again.json()["id"], again.json()["state"]) == (str(execution.id), "PENDING")
+            assert (again.headers["location"], again.headers["etag"]) == (location(execution.id), '"2"')
         assert len(await executions(service)) == 1
+
+
+class TestWhileItWaits:
+    """The answer without the wait is there with the effect, and nobody is given it before it is known to be the one."""
+
+    async def test_others_come_again_and_are_given_the_end(
+        self, api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection
+    ) -> None:
+        key = new_key()
+        async with waiting_request(api, service, key) as (sending, execution):
+            assert code(await api.post(PATH, json=NOOP, headers=key)) == (409, "idempotency_key_in_progress")
+            assert await kept_with_its_effect(sql, execution.id, execution.version)
+            await service.cancel_execution(execution.id)
+            first = await sending
+        assert (first.status_code, is_replay(first), first.json()["state"]) == (200, False, "CANCELLED")
+        again = await api.post(PATH, json=NOOP, headers=key)
+        assert essence(again) == essence(first)
+        assert (again.headers["preference-applied"], is_replay(again)) == ("wait=30", True)
+
+    async def test_who_waited_too_long_is_given_what_others_were(
+        self, api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection
+    ) -> None:
+        key = new_key()
+        async with waiting_request(api, service, key) as (sending, execution):
+            await time_has_passed(sql)
+            given = await api.post(PATH, json=NOOP, headers=key)
+            assert (given.status_code, is_replay(given), given.json()["state"]) == (202, True, "PENDING")
+            await service.cancel_execution(execution.id)
+            assert essence(await sending) == essence(given)
+        assert essence(await api.post(PATH, json=NOOP, headers=key)) == essence(given)
+
+    async def test_after_trouble_others_are_given_it_at_once(
+        self, api: httpx.AsyncClient, service: ExecutionService, sql: AnyConnection
+    ) -> None:
+        key = new_key()
+        async with waiting_request(api, service, key) as (sending, execution):
+            await sql.execute("ALTER TABLE idempotency_keys ADD CONSTRAINT closed CHECK (status <> 200) NOT VALID")
+            await service.cancel_execution(execution.id)
+            assert (await sending).status_code == 500
+        again = await api.post(PATH, json=NOOP, headers=key)
+        assert (again.status_code, is_replay(again), again.json()["id"]) == (202, True, str(execution.id))
 
 
 class TestCutOff:

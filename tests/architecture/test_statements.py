@@ -243,7 +243,8 @@ async def check_idempotency_keys(full: asyncpg.Connection) -> None:
     for name, arguments in (
         ("reserve_idempotency_keys", (tenants, names, fingerprint, ids, ids, "{30,30}", 86_400)),
         ("read_idempotency_key", ("default", "key 7", 86_400)),
-        ("answer_idempotency_keys", (tenants, names, ids, "{200,200}", '{"{}","{}"}', "{a,b}")),
+        ("answer_idempotency_keys", (tenants, names, ids, "{200,200}", '{"{}","{}"}', "{a,b}", "{t,f}")),
+        ("settle_idempotency_key", ("default", "key 7")),
         ("release_idempotency_key", one),
         ("forget_idempotency_key", one),
         ("purge_idempotency_keys", (86_400, 10)),

@@ -39,8 +39,8 @@ async def create_execution(
     submission: TracedSubmission, service: OwnService, door: OwnDoor, key: OwnKey, wait: WaitSeconds
 ) -> Response:
     """Submit an execution; it waits for a worker at once unless `start` is false."""
-    # What those are answered who wait is not known yet when the submission is committed.
-    answer = None if wait else key.answered_by(_accepted)
+    # What those are answered who wait is not known yet when the submission is committed: until then it is this.
+    answer = key.answered_by(_accepted, is_provisional=bool(wait))
     execution = await service.submit(submission, command_id=key.command_id, answer=answer)
     if not wait:
         return _accepted(execution)

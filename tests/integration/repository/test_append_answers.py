@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,15 @@ class Sender:
         return answer
 
 
-def answer_under(reservation: Reservation, headers: dict[str, str] | None = None) -> KeyedAnswer:
+def answer_under(
+    reservation: Reservation, headers: dict[str, str] | None = None, *, is_provisional: bool = False
+) -> KeyedAnswer:
     body = f"of {reservation.key}".encode()
-    return KeyedAnswer(reservation, Answer(status=200, headers=headers or {"etag": '"2"'}, body=body))
+    answer = Answer(status=200, headers=headers or {"etag": '"2"'}, body=body)
+    return KeyedAnswer(reservation, answer, is_provisional)
+
+
+FINAL = Answer(status=200, headers={}, body=b"the end")
 
 
 @pytest.fixture
@@ -126,6 +133,70 @@ class TestBatch:
         assert await sender.keys.remember(slow.reservation, slow.answer) == final
 
 
+class TestProvisional:
+    """An answer that is given only if its holder does not come to give another one."""
+
+    @staticmethod
+    async def kept_by(sender: Sender) -> KeyedAnswer:
+        answer = answer_under(await sender.reserved("key"), is_provisional=True)
+        await sender.send(answer, await submit(sender.repository), Pause())
+        assert answer.is_kept
+        return answer
+
+    async def test_nobody_is_given_it_while_the_holder_has_time(self, sender: Sender) -> None:
+        provisional = await self.kept_by(sender)
+        assert await sender.is_answered("key") is None
+        assert await sender.keys.remember(provisional.reservation, FINAL) is FINAL
+        assert await sender.is_answered("key") == FINAL
+
+    async def test_what_somebody_was_given_the_holder_gives_as_well(self, sender: Sender, sql: AnyConnection) -> None:
+        provisional = await self.kept_by(sender)
+        await sql.execute("UPDATE idempotency_keys SET locked_until = clock_timestamp()")
+        assert await sender.is_answered("key") == provisional.answer
+        assert await sender.keys.remember(provisional.reservation, FINAL) == provisional.answer
+        assert await sender.is_answered("key") == provisional.answer
+
+    async def test_the_holder_may_be_late_as_long_as_nobody_asked(self, sender: Sender, sql: AnyConnection) -> None:
+        provisional = await self.kept_by(sender)
+        await sql.execute("UPDATE idempotency_keys SET locked_until = clock_timestamp()")
+        assert await sender.keys.remember(provisional.reservation, FINAL) is FINAL
+        assert await sender.is_answered("key") == FINAL
+
+    @pytest.mark.parametrize("holder_first", [True, False])
+    async def test_both_at_once_agree(
+        self, sender: Sender, database_url: str, sql: AnyConnection, holder_first: bool
+    ) -> None:
+        provisional = await self.kept_by(sender)
+        async with Database(database_url) as database:
+            works = [sender.keys.remember(provisional.reservation, FINAL), Sender(database).is_answered("key")]
+            running: list[asyncio.Task[Answer | None]] = []
+            async with sql.transaction():
+                await sql.execute("UPDATE idempotency_keys SET locked_until = clock_timestamp()")
+                for work in works if holder_first else reversed(works):
+                    running.append(asyncio.create_task(work))
+                    await eventually(
+                        partial(has_waiting, sql, len(running)), within=PATIENCE, what="it waits for the key's row"
+                    )
+            given = await asyncio.gather(*running)
+        assert given[0] == given[1] == await sender.is_answered("key")
+
+    async def test_a_holder_that_gives_up_leaves_it_to_others_at_once(self, sender: Sender) -> None:
+        provisional = await self.kept_by(sender)
+        await sender.keys.release(provisional.reservation)
+        assert await sender.is_answered("key") == provisional.answer
+
+    async def test_of_a_successor_is_not_given_by_who_lost_the_key(self, sender: Sender) -> None:
+        lost = await sender.reserved("key", seconds=0)
+        await self.kept_by(sender)
+        with pytest.raises(IdempotencyKeyInProgressError):
+            await sender.keys.remember(lost, FINAL)
+        assert await sender.is_answered("key") is None
+
+
+async def has_waiting(sql: AnyConnection, sessions: int) -> bool:
+    return await waiting_sessions(sql) >= sessions
+
+
 @asynccontextmanager
 async def through_a_proxy(url: str, folder: Path) -> AsyncIterator[tuple[CuttingProxy, Sender]]:
     async with (
@@ -160,6 +231,17 @@ class TestCutOff:
             assert await sender.is_answered("key") == answer.answer
             assert not answer.is_kept
             assert await sender.keys.remember(answer.reservation, answer.answer) == answer.answer
+
+    async def test_a_provisional_one_is_there_as_well(self, database_url: str, cluster_folder: Path) -> None:
+        async with through_a_proxy(database_url, cluster_folder) as (proxy, sender):
+            execution = await submit(sender.repository)
+            answer = answer_under(await sender.reserved("key"), is_provisional=True)
+            proxy.arm(Fault.LOSE_ANSWER, at=COMMIT)
+            await sender.send(answer, execution, Pause())
+            assert proxy.server_answered.is_set()
+            assert await sender.is_answered("key") is None
+            await sender.keys.release(answer.reservation)
+            assert await sender.is_answered("key") == answer.answer
 
     async def test_without_an_answer_there_is_no_transaction_to_end(
         self, database_url: str, cluster_folder: Path
