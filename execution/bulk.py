@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
+from execution.bulk_answers import Answer, AnswerToBatch, AnswerToCancellation, BulkCancellation
+from execution.bulk_in_one_commit import BulkInOneCommit
 from execution.domain.commands import Cancel, Create
 from execution.domain.events import Event
 from execution.domain.evolve import fold
@@ -31,9 +32,6 @@ SUBMITTED_IN_A_ROW = 50
 CANCELLED_AT_ONCE = 200
 """Cancellations under way at a time: one read and, while nobody else writes, one commit for all of them."""
 
-Answer: TypeAlias = Execution | ExecutionServiceError
-"""The execution after the command, or why there is none."""
-
 Item: TypeAlias = Submission | Mapping[str, Any] | ExecutionServiceError
 """One of many submissions, or its fields; or, in its place, what is wrong with it already, which is then its answer."""
 
@@ -44,18 +42,9 @@ class ToCommand(Protocol):
     def __call__(self, submission: Submission, command_id: UUID | None, /) -> Create: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class BulkCancellation:
-    """What a cancellation of many came to."""
-
-    answers: list[tuple[UUID, Answer]]
-    """Each execution that matched, newest first, and what became of it."""
-    more: bool
-    """Did more match than the limit allowed? Then the same call cancels the next ones."""
-
-
 class BulkCommands:
-    """The commands on many executions. They take the append lanes as single ones do, and share their commits."""
+    """The commands on many executions. They take the append lanes as single ones do, and share their commits; with an
+    `answer` that is kept under a key, all of it is one commit of its own."""
 
     def __init__(
         self, repository: ExecutionRepository, state_manager: ExecutionStateManager, kinds: KnownKinds
@@ -63,6 +52,7 @@ class BulkCommands:
         self._repository = repository
         self._state_manager = state_manager
         self._kinds = kinds
+        self._in_one_commit = BulkInOneCommit(repository, state_manager)
 
     async def create(
         self,
@@ -71,6 +61,7 @@ class BulkCommands:
         *,
         actor: str | None = None,
         command_id: UUID | None = None,
+        answer: AnswerToBatch | None = None,
     ) -> list[Answer]:
         """Record each submission; the answers are in their order. One that fails does not touch the others.
 
@@ -87,6 +78,9 @@ class BulkCommands:
         # What is there already must not take the place of what is missing when there is not room for all.
         recorded = await self._recorded([one for one in ids if one])
         now = self._repository.db.clock.now()  # the same for all of them, which makes them cheaper to write
+        if answer is not None:
+            items = await self._read_all(submissions, ids, to_command, recorded)
+            return await self._in_one_commit.create(items, ids, answer, now=now, actor=actor)
         begun: list[Coroutine[Any, Any, Execution]] = []
         try:
             for index, submission in enumerate(submissions):
@@ -99,6 +93,20 @@ class BulkCommands:
             for one in begun:
                 one.close()  # of a caller that was cancelled; what is queued is on its way
 
+    async def _read_all(
+        self,
+        submissions: Sequence[Item],
+        ids: Sequence[UUID | None],
+        to_command: ToCommand,
+        recorded: Mapping[UUID, Sequence[Event]],
+    ) -> list[Create | Answer]:
+        items: list[Create | Answer] = []
+        for submission, command_id in zip(submissions, ids, strict=True):
+            items.append(await self._read(submission, command_id, to_command, recorded))
+            if len(items) % SUBMITTED_IN_A_ROW == 0:
+                await asyncio.sleep(0)
+        return items
+
     async def _begin(
         self,
         submission: Item,
@@ -110,17 +118,32 @@ class BulkCommands:
         command_id: UUID | None,
     ) -> Coroutine[Any, Any, Execution]:
         """Queue one to be written; what is returned ends when it is, or with why it is not."""
+        read = await self._read(submission, command_id, to_command, recorded)
+        if not isinstance(read, Create):
+            return _settled(read)
         try:
-            submission = _read(submission)
+            written = self._state_manager.begin_creation(read, now=now, actor=actor, command_id=command_id)
+        except ExecutionServiceError as error:
+            return _settled(error)
+        return self._state_manager.created(read, written, command_id)
+
+    async def _read(
+        self,
+        submission: Item,
+        command_id: UUID | None,
+        to_command: ToCommand,
+        recorded: Mapping[UUID, Sequence[Event]],
+    ) -> Create | Answer:
+        """The command that records it; or its answer, where that is known without one."""
+        try:
+            submission = _checked(submission)
             if command_id and command_id in recorded and submission.id is None:
-                return _succeeded(fold(recorded[command_id][: 2 if submission.start else 1]))
+                return fold(recorded[command_id][: 2 if submission.start else 1])
             if not self._kinds.knows(submission.kind):
                 await self._kinds.ask(submission.kind)
-            command = to_command(submission, command_id)
-            written = self._state_manager.begin_creation(command, now=now, actor=actor, command_id=command_id)
+            return to_command(submission, command_id)
         except ExecutionServiceError as error:
-            return _failed(error)
-        return self._state_manager.created(command, written, command_id)
+            return error
 
     async def _recorded(self, ids: Sequence[UUID]) -> dict[UUID, list[Event]]:
         """The events that creations under these ids began with: one or two each."""
@@ -138,6 +161,7 @@ class BulkCommands:
         limit: int,
         actor: str | None = None,
         command_id: UUID | None = None,
+        answer: AnswerToCancellation | None = None,
     ) -> BulkCancellation:
         """Cancel what matches the filters and neither has ended nor is being cancelled, newest first.
 
@@ -147,14 +171,16 @@ class BulkCommands:
             InvalidFilterError: no filter, an unknown one, or a limit out of range.
         """
         found = await self._repository.list_cancellable(filters, limit=limit, tenant_id=tenant_id)
-        ids = found[:limit]
+        ids, more = found[:limit], len(found) > limit
+        if answer is not None:
+            return await self._in_one_commit.cancel(ids, command, answer, more=more, actor=actor, command_id=command_id)
         answers: list[tuple[UUID, Answer]] = []
         for first in range(0, len(ids), CANCELLED_AT_ONCE):
             some = ids[first : first + CANCELLED_AT_ONCE]
             read = {execution.id: execution for execution in await self._repository.get_many(some)}
             outcomes = (self._cancel(one, read.get(one), command, actor, command_id) for one in some)
             answers += zip(some, await asyncio.gather(*map(_answer, outcomes)), strict=True)
-        return BulkCancellation(answers=answers, more=len(found) > limit)
+        return BulkCancellation(answers=answers, more=more)
 
     async def _cancel(
         self,
@@ -169,18 +195,16 @@ class BulkCommands:
         return await self._state_manager.apply_to(execution, command, actor=actor, command_id=command_id)
 
 
-def _read(item: Item) -> Submission:
+def _checked(item: Item) -> Submission:
     if isinstance(item, ExecutionServiceError):
         raise item
     return item if isinstance(item, Submission) else Submission.checked(**item)
 
 
-async def _failed(error: ExecutionServiceError) -> Execution:
-    raise error
-
-
-async def _succeeded(execution: Execution) -> Execution:
-    return execution
+async def _settled(answer: Answer) -> Execution:
+    if isinstance(answer, ExecutionServiceError):
+        raise answer
+    return answer
 
 
 async def _answer(work: Awaitable[Execution]) -> Answer:

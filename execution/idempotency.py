@@ -9,11 +9,10 @@
 A reservation is committed before the effect, and the effect carries the reservation's command id in its own statement.
 The answer to a single change is committed in one transaction with it (`KeyedAnswer`), so that whoever is killed leaves
 both behind or neither. Where the answer is known only after a wait, that one is provisional: nobody is given it while
-the holder has time, and `remember` puts the one that is given in its place. Where the answer is known only after
-several changes that share different commits, or tells of no effect, `remember` keeps it for itself. Who dies before
-that has done what the log says: a repetition takes the reservation over as soon as its time has passed, sends the
-commands again under the same id, and is given their first outcome. Until then, and while the request is under way, a
-repetition is asked to wait.
+the holder has time, and `remember` puts the one that is given in its place. What tells of no effect `remember` keeps
+for itself. A repetition takes the reservation of who died before over as soon as its time has passed, and sends the
+commands again under the same id: what is in the log under it already is answered with its first outcome. Until then,
+and while the request is under way, a repetition is asked to wait.
 
 A holder has to stop when its time has passed (`Reservation.expires_at`): what it decided later could contradict what
 its successor has answered. The part knows nothing of HTTP: a command from a bus has its id as the key.

@@ -77,7 +77,11 @@ class KeyedRequest:
         """
 
         def answer_to(execution: Execution) -> KeyedAnswer:
-            self._answer = KeyedAnswer(self.reservation, respond(execution), is_provisional)
-            return self._answer
+            return self.takes(respond(execution), is_provisional=is_provisional)
 
         return answer_to
+
+    def takes(self, answer: Answer, *, is_provisional: bool = False) -> KeyedAnswer:
+        """An answer that goes along with what it tells of; it takes the place of one that was not kept."""
+        self._answer = KeyedAnswer(self.reservation, answer, is_provisional)
+        return self._answer

@@ -13,7 +13,8 @@ from events.bus import EventBus, InProcessEventBus
 from events.commands import CommandBus
 from execution.admission import Admission
 from execution.background_manager import BackgroundTaskManager
-from execution.bulk import Answer, BulkCancellation, BulkCommands, Item
+from execution.bulk import BulkCommands, Item
+from execution.bulk_answers import Answer, BatchOptions, BulkCancellation, CancellationOptions
 from execution.command_options import CommandOptions
 from execution.domain.commands import Cancel, Command, Create, Finish, Pause, Resume, Retry, Start
 from execution.domain.documents import to_document
@@ -183,14 +184,14 @@ class ExecutionService(ExecutionReader):
         command = self._to_command(submission, command_id)
         return await self.state_manager.create(command, actor=self._actor, command_id=command_id, answer=answer)
 
-    async def create_executions(self, submissions: Sequence[Item], *, command_id: UUID | None = None) -> list[Answer]:
+    async def create_executions(self, submissions: Sequence[Item], **options: Unpack[BatchOptions]) -> list[Answer]:
         """Record up to 1,000 executions together. Each is answered for itself, in order: by an error where
         `create_execution` would raise it. The same call under the same `command_id` makes none twice.
 
         Raises:
             InvalidDocumentError: more than 1,000.
         """
-        return await self._bulk.create(submissions, self._to_command, actor=self._actor, command_id=command_id)
+        return await self._bulk.create(submissions, self._to_command, actor=self._actor, **options)
 
     # Following
 
@@ -282,7 +283,7 @@ class ExecutionService(ExecutionReader):
         *,
         reason: str | None = None,
         limit: int = MAX_PAGE_SIZE,
-        command_id: UUID | None = None,
+        **options: Unpack[CancellationOptions],
     ) -> BulkCancellation:
         """Cancel what matches the filters of `list_executions` and has not ended, up to `limit`, newest first.
 
@@ -290,9 +291,7 @@ class ExecutionService(ExecutionReader):
             InvalidFilterError: no filter, an unknown one, or a limit out of range.
         """
         command = Cancel(reason=reason, grace=self.settings.cancel_grace_seconds)
-        return await self._bulk.cancel(
-            self._tenant_id, filters, command, limit=limit, actor=self._actor, command_id=command_id
-        )
+        return await self._bulk.cancel(self._tenant_id, filters, command, limit=limit, actor=self._actor, **options)
 
     async def retry_execution(
         self, execution_id: UUID, *, reason: str | None = None, **options: Unpack[CommandOptions]

@@ -133,12 +133,20 @@ class ExecutionStateManager:
         try:
             execution = await written
         except DuplicateExecutionError:
-            first = await self._first_outcome(command.id, command_id, from_version=1)
-            if first is None or first.tenant_id != command.tenant_id:
-                raise
-            return first
+            return await self.created_before(command, command_id)
         self._set_off(execution, ExecutionState.CREATED, execution.state)
         return execution
+
+    async def created_before(self, command: Create, command_id: UUID | None) -> Execution:
+        """The execution as this command has created it before.
+
+        Raises:
+            DuplicateExecutionError: another one has created it.
+        """
+        first = await self._first_outcome(command.id, command_id, from_version=1)
+        if first is None or first.tenant_id != command.tenant_id:
+            raise DuplicateExecutionError(command.id)
+        return first
 
     async def apply(
         self,

@@ -2,7 +2,8 @@
 
 The answer to a single change goes along with it and is committed in the same transaction (`RequestKey.answered_by`).
 Where it is given only after a wait, what would be answered without one goes along, until the answer takes its place.
-What has no effect, and what is answered only after several, is kept by a statement of its own.
+Under a key, a request on many executions is one transaction for itself. What has no effect is kept by a statement of
+its own.
 
 | what the request ended in | what is kept under its key |
 |---|---|
@@ -18,7 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Header, Request, Response
@@ -35,8 +36,10 @@ from execution.api.problems import problem
 from execution.domain.execution import Execution
 from execution.errors import DatabaseError, ExecutionServiceError
 from execution.idempotency import DECISIONS, SOON_SECONDS, IdempotencyKeys, fingerprint_of
-from execution.keyed_answer import Answer, AnswerTo, KeyedRequest, Reservation
+from execution.keyed_answer import Answer, AnswerTo, KeyedAnswer, KeyedRequest, Reservation
 from execution.shielded import to_its_end
+
+T = TypeVar("T")
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
@@ -85,6 +88,18 @@ class RequestKey:
         if self._keyed is None:
             return None
         return self._keyed.answered_by(lambda execution: _answer_of(respond(execution)), is_provisional=is_provisional)
+
+    def answered_whole_by(self, respond: Callable[[T], Response]) -> Callable[[T], KeyedAnswer | None] | None:
+        """The same of a request on many executions, which is carried out in one transaction for it."""
+        if self._keyed is None:
+            return None
+        keyed = self._keyed
+
+        def answer_to(outcome: T) -> KeyedAnswer | None:
+            response = respond(outcome)
+            return None if isinstance(response, UnfinishedAnswer) else keyed.takes(_answer_of(response))
+
+        return answer_to
 
 
 async def _request_key(

@@ -75,6 +75,18 @@ class Database:
             raise ServiceClosedError("The database")
         return self._engine
 
+    async def connect(self) -> asyncpg.Connection:
+        """A connection of the caller's own, as a lane has one; to be given to `disconnect`.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL does not answer.
+        """
+        return await self._connector.connect()
+
+    async def disconnect(self, connection: asyncpg.Connection) -> None:
+        """Close it, in whatever condition it is."""
+        await self._connector.discard(connection)
+
     async def start(self) -> None:
         """Open everything, or nothing.
 

@@ -87,9 +87,18 @@ class AppendLanes:
             OverloadedError: so many creations are queued as this process may keep waiting.
         """
         if len(self._creations) >= self._creations_limit:
-            raise OverloadedError(
-                f"{len(self._creations):,} submissions wait to be recorded (EXECUTION_SUBMISSION_QUEUE_LIMIT)"
-            )
+            raise self.overload()
+
+    @property
+    def room(self) -> int:
+        """How many creations may be added to those that are queued."""
+        return max(0, self._creations_limit - len(self._creations))
+
+    def overload(self) -> OverloadedError:
+        """The refusal of a creation for which there is no room."""
+        return OverloadedError(
+            f"{len(self._creations):,} submissions wait to be recorded (EXECUTION_SUBMISSION_QUEUE_LIMIT)"
+        )
 
     def append(
         self,

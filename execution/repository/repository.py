@@ -209,6 +209,11 @@ class ExecutionRepository:
         """The versions a command wrote in an execution, in order; empty if its id is not in the log."""
         return [row["version"] for row in await fetch(self.db, "read_command", execution_id, command_id)]
 
+    async def last_versions_of_command(self, execution_ids: Sequence[UUID], command_id: UUID) -> dict[UUID, int]:
+        """Of those executions whose log has the command's id, the last version that it wrote."""
+        rows = await fetch(self.db, "read_command_in_many", execution_ids, command_id)
+        return {row["execution_id"]: row["version"] for row in rows}
+
     async def get_histories(self, after_versions: Mapping[UUID, int], limit_each: int = 100) -> list[HistoryItem]:
         """What is new in several executions, in order within each."""
         ids, versions = list(after_versions), list(after_versions.values())

@@ -120,6 +120,14 @@ JOIN execution_events AS event USING (execution_id, version);
 -- whole log, and only for commands that carry an id: an index on command_id would be paid for by every event.
 SELECT version FROM execution_events WHERE execution_id = $1 AND command_id = $2 ORDER BY version;
 
+-- name: read_command_in_many
+-- The last version that a command wrote in each of some executions. Index: execution_events_pkey, as above.
+SELECT log.execution_id, log.version FROM unnest($1::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+    SELECT e.execution_id, e.version FROM execution_events AS e WHERE e.execution_id = wanted.id AND e.command_id = $2
+    ORDER BY e.version DESC LIMIT 1
+) AS log;
+
 -- name: read_version_at
 -- The version that one execution had at a time; times never fall from one version to the next. Index:
 -- execution_events_pkey, backwards.
@@ -226,6 +234,11 @@ SELECT * FROM executions WHERE id = $1;
 -- name: get_executions
 -- The rows of these ids, for a worker that looks whether it still holds what it runs. Index: executions_pkey.
 SELECT * FROM executions WHERE id = ANY($1::uuid[]);
+
+-- name: lock_executions
+-- The rows of these ids, which nobody changes until the transaction ends. Index: executions_pkey. Sorted before they are
+-- locked: lock order.
+SELECT * FROM executions WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE;
 
 -- name: get_ended
 -- Those of these ids that have ended, for all who wait in one process. Index: executions_pkey.
@@ -537,6 +550,12 @@ WHERE k.tenant_id = t.tenant_id AND k.key = t.key AND k.lock_token = t.lock_toke
       OR (k.status = t.status AND k.headers = t.headers AND k.body = t.body)
   )
 RETURNING k.lock_token;
+
+-- name: look_up_answer
+-- Has the holder's answer been committed? The lock waits for the end of a transaction whose COMMIT was sent and not heard of.
+-- Index: idempotency_keys_pkey.
+SELECT answered_at IS NOT NULL AS is_answered FROM idempotency_keys
+WHERE tenant_id = $1 AND key = $2 AND lock_token = $3 FOR UPDATE;
 
 -- name: settle_idempotency_key
 -- Make a provisional answer the answer, once its holder's time has passed; no row: it is not there any more. Whoever is

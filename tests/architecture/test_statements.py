@@ -224,6 +224,8 @@ async def check_reads(full: asyncpg.Connection) -> None:
     for name, arguments, index in (
         ("get_execution", (A_FINISHED_ONE,), "executions_pkey"),
         ("get_executions", (f"{{{A_FINISHED_ONE}}}",), "executions_pkey"),
+        ("lock_executions", (f"{{{A_FINISHED_ONE}}}",), "executions_pkey"),
+        ("read_command_in_many", (f"{{{A_FINISHED_ONE}}}", WORKER), "execution_events_pkey"),
         ("find_orphans", (10,), "executions_held"),
         ("held_by_worker", (WORKER,), "executions_held"),
         ("delete_execution", (A_FINISHED_ONE, 5), "executions_pkey"),
@@ -245,6 +247,7 @@ async def check_idempotency_keys(full: asyncpg.Connection) -> None:
         ("read_idempotency_key", ("default", "key 7", 86_400)),
         ("answer_idempotency_keys", (tenants, names, ids, "{200,200}", '{"{}","{}"}', "{a,b}", "{t,f}")),
         ("settle_idempotency_key", ("default", "key 7")),
+        ("look_up_answer", one),
         ("release_idempotency_key", one),
         ("forget_idempotency_key", one),
         ("purge_idempotency_keys", (86_400, 10)),

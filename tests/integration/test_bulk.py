@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from execution.bulk import BulkCancellation
+from execution.bulk_answers import BulkCancellation
 from execution.domain.execution import Execution
 from execution.domain.state import ExecutionState
 from execution.errors import (

@@ -23,7 +23,7 @@ from execution.api.bulk_models import (
 from execution.api.caller import OwnService
 from execution.api.documented_answers import EACH
 from execution.api.idempotency import IdempotentRoute, OwnKey
-from execution.bulk import Answer
+from execution.bulk_answers import Answer, BulkCancellation
 from execution.domain.execution import Execution, JsonObject
 from execution.errors import ExecutionServiceError
 from execution.presentation import linked, listed_execution_to_json
@@ -42,13 +42,8 @@ async def create_executions(batch: SubmissionBatch, service: OwnService, key: Ow
     is `retriable` may be sent again; under the same `Idempotency-Key`, the whole request may.
     """
     submissions = [_read(index, one) for index, one in enumerate(batch.executions)]
-    answers = await service.create_executions(submissions, command_id=key.command_id)
-    refusals = [one for one in answers if isinstance(one, ExecutionServiceError)]
-    if len(refusals) == len(answers) and all(one.status >= HTTPStatus.INTERNAL_SERVER_ERROR for one in refusals):
-        raise refusals[0]
-    items = [_item(_id_of(one), one, HTTPStatus.ACCEPTED) for one in answers]
-    document = {"accepted": len(answers) - len(refusals), "refused": len(refusals), "items": items}
-    return _multi_status(document, refusals)
+    answer = key.answered_whole_by(_batch_answer)
+    return _batch_answer(await service.create_executions(submissions, command_id=key.command_id, answer=answer))
 
 
 @router.post(
@@ -57,8 +52,25 @@ async def create_executions(batch: SubmissionBatch, service: OwnService, key: Ow
 async def cancel_executions(body: BulkCancellationBody, service: OwnService, key: OwnKey) -> Response:
     """Cancel what matches the filters and neither has ended nor is being cancelled, newest first, up to the limit."""
     outcome = await service.cancel_executions(
-        body.filters.model_dump(exclude_none=True), reason=body.reason, limit=body.limit, command_id=key.command_id
+        body.filters.model_dump(exclude_none=True),
+        reason=body.reason,
+        limit=body.limit,
+        command_id=key.command_id,
+        answer=key.answered_whole_by(_cancellation_answer),
     )
+    return _cancellation_answer(outcome)
+
+
+def _batch_answer(answers: Sequence[Answer]) -> Response:
+    refusals = [one for one in answers if isinstance(one, ExecutionServiceError)]
+    if len(refusals) == len(answers) and all(one.status >= HTTPStatus.INTERNAL_SERVER_ERROR for one in refusals):
+        raise refusals[0]
+    items = [_item(_id_of(one), one, HTTPStatus.ACCEPTED) for one in answers]
+    document = {"accepted": len(answers) - len(refusals), "refused": len(refusals), "items": items}
+    return _multi_status(document, refusals)
+
+
+def _cancellation_answer(outcome: BulkCancellation) -> Response:
     refusals = [one for _, one in outcome.answers if isinstance(one, ExecutionServiceError)]
     document = {
         "cancelled": len(outcome.answers) - len(refusals),
