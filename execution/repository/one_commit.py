@@ -17,7 +17,7 @@ import structlog
 from execution.access_errors import IdempotencyKeyInProgressError
 from execution.domain.events import Event
 from execution.domain.execution import Execution
-from execution.errors import DatabaseUnavailableError, OutcomeUnknownError
+from execution.errors import DatabaseError, DatabaseUnavailableError, OutcomeUnknownError
 from execution.keyed_answer import KeyedAnswer
 from execution.repository.append import Append
 from execution.repository.batches import answer_arguments, change_arguments, creation_arguments
@@ -146,7 +146,7 @@ class OneCommits:
         held = answer.reservation
         try:
             row = await fetch_row(self._db, "look_up_answer", held.tenant_id, held.key, held.lock_token)
-        except DatabaseUnavailableError as error:
+        except DatabaseError as error:
             raise OutcomeUnknownError("A request on many executions") from error
         if row is None or not row["is_answered"]:
             raise problem
