@@ -11,10 +11,10 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 	--custom-compile-command 'make lock' pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test soak lint types contracts check bench bench-kafka serve kafka contract lock clean
+.PHONY: help venv demo test test-brokers soak lint types contracts check bench bench-kafka serve kafka contract lock clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(INSTALLED) ## install everything into .venv (every other target does it when needed)
 
@@ -24,6 +24,10 @@ demo: $(INSTALLED) ## run several executions on real input and check the log (DE
 test: $(INSTALLED) ## run the tests, on an embedded PostgreSQL and, where there is Java, a Kafka broker of their own
 	@$(BIN)/python -m scripts.kafka fetch --if-possible
 	@$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+test-brokers: $(INSTALLED) ## run the tests that freeze, stop and kill Kafka brokers of their own
+	@$(BIN)/python -m scripts.kafka fetch --if-possible
+	@$(BIN)/pytest -m "own_broker and not slow" $(PYTEST_ARGS)
 
 soak: $(INSTALLED) ## run the slow tests that the suite leaves out
 	@$(BIN)/python -m scripts.kafka fetch --if-possible

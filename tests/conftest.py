@@ -46,6 +46,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Brokers of their own take seconds to start and more to fail: such tests have a target of their own."""
+    if "modules_broker" in getattr(item, "fixturenames", ()):
+        item.add_marker("own_broker")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     """pytest-xdist 3.8 writes a test's group where pytest 9.2 does not look: groups would silently be none (#1386)."""

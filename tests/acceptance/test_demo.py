@@ -111,6 +111,7 @@ def test_every_promise_holds_on_a_small_folder(folder: Path, cluster_folder: Pat
     assert_nothing_left(temporary)
 
 
+@pytest.mark.own_broker
 @pytest.mark.timeout(2 * WITHIN + 10)
 def test_with_a_broker_of_its_own_the_topic_is_the_log(folder: Path, cluster_folder: Path) -> None:
     """As `make demo KAFKA=1` runs it."""

@@ -11,7 +11,7 @@ from benchmarks.kafka.latency import latency_json, measure_latency
 from benchmarks.kafka.throughput import measure_throughput, throughput_json
 from execution.bench import own_server
 
-pytestmark = pytest.mark.xdist_group("kafka")
+pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.own_broker]
 
 SMALLEST = Extent(rounds=1, published=300, paced_seconds=1.0, executions=400)
 

@@ -29,7 +29,7 @@ from tests.support.secure_broker import SecureBroker, secure_broker, unsigned_to
 from tests.support.stored import AnyConnection
 from tests.support.token_endpoint import token_endpoint
 
-pytestmark = pytest.mark.xdist_group("kafka")  # the module has a broker of its own
+pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.own_broker]
 
 USER, PASSWORD = "ada", "an-engine-weaves-algebra"
 SOON = 20.0
