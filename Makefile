@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 	--custom-compile-command 'make lock' pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-brokers soak lint types contracts check bench bench-kafka serve kafka contract lock clean
+.PHONY: help venv demo test test-brokers soak lint types contracts check bench bench-http bench-kafka serve kafka contract lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ check: lint types contracts ## lint, types and contracts
 
 bench: $(INSTALLED) ## measure this machine: a table, JSON and a chart (BENCH_ARGS=--quick: rougher, in a minute)
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-http: $(INSTALLED) ## measure the HTTP door beside bare FastAPI routes (BENCH_ARGS=--quick)
+	@$(BIN)/python -m benchmarks.http $(BENCH_ARGS)
 
 bench-kafka: $(INSTALLED) ## measure the relay beside a bare Kafka client: a table and JSON (BENCH_ARGS=--quick: rougher)
 	@$(BIN)/python -m scripts.kafka fetch
