@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import os
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from rich.table import Table
 
 from benchmarks.http.load import Measured, answer, get, measure, post
+from benchmarks.http.pages import measure_pages
+from benchmarks.http.server import server_process
 from benchmarks.machine import machine
 from execution.bench import own_server
 from execution.bench.databases import fresh_database
@@ -27,33 +24,7 @@ from execution.process import run
 RESULTS = Path(__file__).parents[1] / "results" / "http.json"
 CONNECTIONS = (1, 64)
 ROUNDS = 3
-SECONDS_TO_START = 30.0
 NEW = post("/v1/executions", b'{"kind": "noop"}')
-SERVERS = {
-    "service": ("-m", "execution.cli", "serve", "--port", "0", "--json", "--no-worker", "--no-relay"),
-    "bare": ("-m", "benchmarks.http.bare"),
-}
-"""Both do the same to the tables: they create, and nothing is run."""
-
-
-@asynccontextmanager
-async def server_process(name: str, url: str) -> AsyncIterator[int]:
-    """The port of one of the servers, as a process of its own; killed at the end."""
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *SERVERS[name],
-        env=os.environ | {"EXECUTION_DATABASE_URL": url, "EXECUTION_LOG_LEVEL": "WARNING"},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert started.stdout is not None
-        async with asyncio.timeout(SECONDS_TO_START):
-            line = (await started.stdout.readline()).decode().strip()
-        yield int(line) if line.isdigit() else urlsplit(json.loads(line)["url"]).port or 0
-    finally:
-        if started.returncode is None:
-            started.kill()
-        await started.communicate()
 
 
 async def measure_server(name: str, url: str, seconds: float) -> dict[tuple[str, int], Measured]:
@@ -68,7 +39,7 @@ async def measure_server(name: str, url: str, seconds: float) -> dict[tuple[str,
         return found
 
 
-async def measure_http(seconds: float, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+async def measure_http(seconds: float, rounds: int, finished: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Both servers in turn, on databases of their own; of each figure the median round by requests per second."""
     results: dict[str, Any] = {"taken_at": datetime.now(UTC).isoformat(timespec="seconds")}
     measured: dict[str, list[dict[tuple[str, int], Measured]]] = {"service": [], "bare": []}
@@ -79,6 +50,8 @@ async def measure_http(seconds: float, rounds: int, say: Callable[[str], None]) 
                 say(f"{name}, round {number} of {rounds}")
                 async with fresh_database(server.url) as url:
                     found.append(await measure_server(name, url, seconds))
+        say(f"pages of {finished:,} finished executions")
+        results["pages"] = await measure_pages(server, finished)
     results["routes"] = [
         _row(point, *(_median([one[point] for one in measured[name]]) for name in ("service", "bare")))
         for point in measured["service"][0]
@@ -101,11 +74,12 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file (default: %(default)s)")
     arguments = parser.parse_args()
     configure_logging("WARNING")
-    seconds, rounds = (0.5, 1) if arguments.quick else (3.0, ROUNDS)
-    results = run(measure_http(seconds, rounds, console(errors=True).print))
+    seconds, rounds, finished = (0.5, 1, 100_000) if arguments.quick else (3.0, ROUNDS, 1_000_000)
+    results = run(measure_http(seconds, rounds, finished, console(errors=True).print))
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     arguments.results.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     console().print(table(results))
+    console().print(results["pages"])
     console().print(f"results: {arguments.results}")
 
 
