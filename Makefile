@@ -25,7 +25,7 @@ test: $(INSTALLED) ## run the tests, on an embedded PostgreSQL and, where there 
 	@$(BIN)/python -m scripts.kafka fetch --if-possible
 	@$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
-test-brokers: $(INSTALLED) ## run the tests that freeze, stop and kill Kafka brokers of their own
+test-brokers: $(INSTALLED) ## run the tests of faults around Kafka: brokers freeze, stop and die, consumers come and go
 	@$(BIN)/python -m scripts.kafka fetch --if-possible
 	@$(BIN)/pytest -m "own_broker and not slow" $(PYTEST_ARGS)
 

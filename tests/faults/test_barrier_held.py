@@ -24,7 +24,7 @@ from tests.support.server_log import percentile
 from tests.support.stored import AnyConnection
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.xdist_group("kafka")
+pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.own_broker]
 
 log = structlog.get_logger(__name__)
 

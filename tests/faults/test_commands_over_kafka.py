@@ -33,7 +33,7 @@ from tests.support.kafka_commands import CommandTopics, Reply, carrying_out, com
 from tests.support.service import PATIENCE, short_settings
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.xdist_group("kafka")  # the module has a broker of its own
+pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.own_broker]  # the module has a broker of its own
 
 API_KEY = "k" * 40
 STEPS = ("create", "start", "pause", "resume", "cancel")
