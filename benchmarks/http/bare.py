@@ -75,6 +75,7 @@ def _json(content: dict[str, Any], status: int) -> Response:
 async def main() -> None:
     """Serve on a port of its own until killed; the port is the first line of the output."""
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # otherwise answers wait 40 ms for an ACK
     server = uvicorn.Server(uvicorn.Config(bare_app(), log_level="warning", loop="uvloop", http="httptools"))
     sys.stdout.write(f"{listening.getsockname()[1]}\n")
     sys.stdout.flush()
