@@ -12,12 +12,10 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from execution.bench.floor import connected
+from execution.bench.floor import BATCH, CLAIM, CONSUMERS, connected
 from execution.domain.execution import JsonObject
 from execution.ids import new_id
 
-BATCH = 200
-CONSUMERS = 2
 PENDING_VERSION, CLAIMED_VERSION = 2, 3
 
 _CREATE = """
@@ -34,22 +32,8 @@ SELECT id, version, 'agent.execution.state_changed', $3, 'default', 'client', co
 FROM unnest($4::uuid[], $5::int[], $6::uuid[], $7::jsonb[]) AS t (id, version, command_id, data)
 """
 
-_CLAIM = """
-WITH due AS (
-    SELECT id FROM executions WHERE kind = 'steps' AND state = 'PENDING' AND priority = 0
-    AND run_at <= statement_timestamp() ORDER BY run_at, id LIMIT $1 FOR UPDATE SKIP LOCKED
-), claimed AS (
-    UPDATE executions AS e SET state = 'RUNNING', version = 3, lease_epoch = 1, worker_id = $2, idempotent = true,
-        started_at = statement_timestamp(), updated_at = statement_timestamp()
-    WHERE e.id = ANY (ARRAY(SELECT id FROM due)) RETURNING e.id, e.started_at, e.parameters
-), logged AS (
-    INSERT INTO execution_events (execution_id, version, type, occurred_at, tenant_id, actor, data)
-    SELECT id, 3, 'agent.execution.state_changed', started_at, 'default', $3, jsonb_build_object(
-        'previous_state', 'PENDING', 'new_state', 'RUNNING', 'reason', NULL, 'worker_id', $2, 'lease_epoch', 1,
-        'idempotent', true) FROM claimed
-)
-SELECT * FROM claimed
-"""
+_CLAIM = CLAIM.replace("'noop'", "'steps'")
+"""The same claim, of plans."""
 
 _ADVANCE = """
 WITH changed AS (

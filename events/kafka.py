@@ -1,7 +1,7 @@
 """`KafkaEventBus`: events as records of one topic, in order per execution, each acknowledged by all replicas.
 
-aiokafka's producer can wedge for good once a send has failed. So after any failure it is thrown away with all it holds,
-and whoever publishes gives everything once more to a new one.
+After any failure the producer is thrown away with all it holds (`kafka_producer.py`), and whoever publishes gives
+everything once more to a new one.
 
 Of one partition at most one batch is under way, and the next is made only when that one is acknowledged. So no failure
 leaves a gap in a partition: what was written is a prefix of what was given, however late an abandoned request arrives.
@@ -16,18 +16,15 @@ from functools import lru_cache
 from itertools import groupby, zip_longest
 from typing import Any
 
-import structlog
-from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
 from events.bus import EventBusError
 from events.codec import EventCodec, Record
 from events.envelope import Envelope
-from events.kafka_closing import close_producer, start_client, told
+from events.kafka_closing import told
 from events.kafka_connection import KafkaConnection
-from events.kafka_topics import Topic, ensure_topic
-
-log = structlog.get_logger(__name__)
+from events.kafka_producer import LentProducer
+from events.kafka_topics import Topic
 
 ENCODED_AT_ONCE = 200
 """Records that are encoded before the event loop gets its turn: some two milliseconds."""
@@ -42,23 +39,24 @@ class KafkaEventBus:
     """
 
     def __init__(self, connection: KafkaConnection, topic: Topic, *, source: str, batch_bytes: int = 262_144) -> None:
-        self._connection = connection
+        self._timeout = connection.timeout
         self._topic = topic
         self._source = source
-        self._batch_bytes = batch_bytes
         self._codec = EventCodec()
-        self._producer: Any = None
+        self._producer = LentProducer(connection, [topic], max_batch_size=batch_bytes)
         self._publishing = asyncio.Lock()
-        self._discarding: set[asyncio.Task[None]] = set()
-        self.rebuilds = 0
-        """Producers that were thrown away."""
         self.published = 0
         """Events that were acknowledged."""
 
     @property
     def is_connected(self) -> bool:
         """Is there a producer that nothing is known to be wrong with?"""
-        return self._producer is not None
+        return self._producer.is_connected
+
+    @property
+    def rebuilds(self) -> int:
+        """Producers that were thrown away."""
+        return self._producer.rebuilds
 
     async def publish_event(self, event_type: str, payload: dict[str, Any]) -> None:
         """Publish one event; returns when all replicas have it.
@@ -74,16 +72,17 @@ class KafkaEventBus:
         Raises:
             EventBusError: some may have been delivered, of each execution none without those before it.
         """
+        producer = None
         async with self._publishing:
             try:
-                async with asyncio.timeout(self._connection.timeout):
-                    await self._send(await self._connected(), envelopes)
+                async with asyncio.timeout(self._timeout):
+                    producer = await self._producer.get()
+                    await self._send(producer, envelopes)
             except Exception as error:  # whatever it was: the producer cannot be trusted any more
-                self._throw_away()
-                log.warning("kafka.producer_thrown_away", error=told(error), rebuilds=self.rebuilds)
+                self._producer.throw_away(producer, error)
                 raise EventBusError(told(error)) from error
             except asyncio.CancelledError:
-                self._throw_away()
+                self._producer.throw_away(producer, None)
                 raise
         self.published += len(envelopes)
 
@@ -97,28 +96,7 @@ class KafkaEventBus:
 
     async def stop(self) -> None:
         """Close everything, within seconds whatever the brokers do. Published is what was acknowledged."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await close_producer(producer)
-        await asyncio.gather(*self._discarding)
-
-    async def _connected(self) -> Any:
-        if self._producer is None:
-            await ensure_topic(self._connection, self._topic)
-            producer = AIOKafkaProducer(
-                **self._connection.options(),
-                enable_idempotence=True,
-                acks="all",
-                max_batch_size=self._batch_bytes,
-                max_request_size=self._topic.largest_record,
-            )
-            try:
-                await start_client(producer)
-            except BaseException:
-                self._discard(producer)
-                raise
-            self._producer = producer
-        return self._producer
+        await self._producer.stop()
 
     async def _send(self, producer: Any, envelopes: Sequence[Envelope]) -> None:
         partitions = sorted(await producer.partitions_for(self._topic.name))
@@ -141,18 +119,6 @@ class KafkaEventBus:
         finally:
             for future in futures:
                 future.cancel()  # else closing the producer would wait for them
-
-    def _throw_away(self) -> None:
-        producer, self._producer = self._producer, None
-        self.rebuilds += 1
-        if producer is not None:
-            self._discard(producer)
-
-    def _discard(self, producer: Any) -> None:
-        """Close it beside whatever goes on: a broker that does not answer must not hold up the next producer."""
-        task = asyncio.create_task(close_producer(producer), name="close a kafka producer")
-        self._discarding.add(task)
-        task.add_done_callback(self._discarding.discard)
 
 
 def _batches(producer: Any, partition: int, records: Sequence[Record]) -> Iterator[tuple[int, Any]]:

@@ -87,7 +87,8 @@ class ExecutionStateManager:
         """
         for offer in self._offers:
             if (start := offer(command)) is not None:
-                return self._create_started(command, start, actor, command_id, answer)
+                written = self.begin_creation(command, actor=actor, command_id=command_id, answer=answer, start=start)
+                return self._created_started(command, written, actor, command_id, answer)
         written = self.begin_creation(command, actor=actor, command_id=command_id, answer=answer)
         return self.created(command, written, command_id)
 
@@ -110,15 +111,14 @@ class ExecutionStateManager:
                 start.not_written()
             raise
 
-    async def _create_started(
+    async def _created_started(
         self,
         command: Create,
-        start: EagerStart,
+        written: Awaitable[Execution],
         actor: str | None,
         command_id: UUID | None,
         answer: AnswerTo | None,
     ) -> Execution:
-        written = self.begin_creation(command, actor=actor, command_id=command_id, answer=answer, start=start)
         try:
             execution = await written
         except DuplicateExecutionError:

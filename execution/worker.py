@@ -78,8 +78,6 @@ class Worker:
         )
         """What it runs without a claim."""
         self._may_have_strays = False
-        self._has_backlog = False
-        """Did the last claim get all it asked for? Then more is waiting, and a free slot is worth a claim."""
         self.ready = asyncio.Event()
         """Set once the worker is registered and claims."""
         self.heard_at = 0.0
@@ -156,8 +154,7 @@ class Worker:
                 self._start(execution, start_by)
                 self._state_manager.changed(execution)
             # The next claim is on its way before the first of these runs: PostgreSQL works while this process does.
-            self._has_backlog = len(claimed) == limit
-            self.eager.nothing_waits = not self._has_backlog
+            self.eager.nothing_waits = len(claimed) < limit
             if claimed:
                 self._wakeups.signal(Topic.LOG)
                 pause = FIRST_POLL_SECONDS
@@ -174,10 +171,15 @@ class Worker:
         free = self.eager.free_slots
         if free == 0:
             # Whatever comes free now is first of all for what waits, if anything does.
-            self._has_backlog, self.eager.nothing_waits = True, False
+            self.eager.nothing_waits = False
         elif not self._has_backlog:
             free = (free + 1) // 2
         return min(free, self._settings.claim_batch_limit)
+
+    @property
+    def _has_backlog(self) -> bool:
+        """Did the last claim get all it asked for? Then more is waiting, and a free slot is worth a claim."""
+        return not self.eager.nothing_waits
 
     def _slot_freed(self) -> None:
         if self._has_backlog:

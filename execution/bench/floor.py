@@ -37,7 +37,7 @@ SELECT id, version, 'agent.execution.state_changed', $3, 'default', 'client', co
 FROM unnest($4::uuid[], $5::int[], $6::uuid[], $7::jsonb[]) AS t (id, version, command_id, data)
 """
 
-_CLAIM = """
+CLAIM = """
 WITH due AS (
     SELECT id FROM executions WHERE kind = 'noop' AND state = 'PENDING' AND priority = 0
     AND run_at <= statement_timestamp() ORDER BY run_at, id LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -101,7 +101,7 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 async def claim_batch(connection: asyncpg.Connection, worker_id: UUID) -> list[asyncpg.Record]:
     """Claim up to 200, in one statement."""
-    claimed: list[asyncpg.Record] = await connection.fetch(_CLAIM, BATCH, worker_id, f"worker:{worker_id}")
+    claimed: list[asyncpg.Record] = await connection.fetch(CLAIM, BATCH, worker_id, f"worker:{worker_id}")
     return claimed
 
 
