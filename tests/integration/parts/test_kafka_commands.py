@@ -76,6 +76,7 @@ async def test_what_was_answered_is_not_answered_again(kafka: str, topics: Comma
         second = responder_of(kafka, topics, echo())
         async with running(second):
             await bus.request("model.complete", {"n": 2}, timeout=SOON)
+            await eventually(lambda: second.tally.answered > 0, within=SOON, what="the answer counted")
             assert second.tally.answered == 1
     assert len(await read_topic(kafka, topics.replies.name, checked=False)) == 2
 
