@@ -10,7 +10,7 @@ from uuid import UUID
 
 from execution.domain.commands import ReachPausePoint
 from execution.domain.execution import Execution, JsonObject
-from execution.domain.outcome import StopRequested
+from execution.domain.outcome import HandedOver, StopRequested
 from execution.domain.state import ExecutionState
 from execution.lease import Lease
 from execution.progress_tracker import ProgressReporter
@@ -20,6 +20,7 @@ class Run:
     """What the worker knows of a handler that is running: its lease, and why it was asked to stop, if it was."""
 
     __slots__ = (
+        "_leaves_at_pause",
         "_resumed",
         "_timer",
         "cancel_requested",
@@ -29,11 +30,14 @@ class Run:
         "reporter",
         "stop_handler",
         "timed_out",
+        "worker_stops",
     )
 
-    def __init__(self, lease: Lease, reporter: ProgressReporter) -> None:
+    def __init__(self, lease: Lease, reporter: ProgressReporter, worker_stops: Callable[[], bool]) -> None:
         self.lease = lease
         self.reporter = reporter
+        self.worker_stops = worker_stops
+        """Does the worker take nothing new any more? Then a handler that can be gone on with elsewhere should leave."""
         self.cancel_requested = False
         self.timed_out = False
         self.draining = False
@@ -42,6 +46,8 @@ class Run:
         """How the running handler is told to stop: a task is cancelled, a child process is signalled, a thread asks."""
         self._resumed: asyncio.Event | None = None
         """Only while it is paused at a pause point: what ends the wait there."""
+        self._leaves_at_pause = False
+        """Does it stand at a pause point that it may leave to another worker?"""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -74,6 +80,11 @@ class Run:
         self.timed_out = True
         self._stop()
 
+    def hand_over(self) -> None:
+        """The worker takes nothing new any more, and would like to be rid of this one without cutting it off."""
+        if self._leaves_at_pause:
+            self._go_on()
+
     def drain(self) -> None:
         """The worker stops."""
         self.draining = True
@@ -99,12 +110,27 @@ class Run:
         if not self.execution.pause_requested:
             return
         after = await self.lease.apply(ReachPausePoint())
-        if after.state is ExecutionState.PAUSED:
+        if after.state is ExecutionState.PAUSED and not (self._leaves_at_pause and self.worker_stops()):
             # Not earlier: a review that read RUNNING just before this was written would take it for the resume.
             self._resumed = asyncio.Event()
             self._unlimit_time()  # the limit counts running time; it starts anew with the resume
             await self.resumed()
             self._limit_time()
+
+    async def hand_over_point(self, how_far: str) -> None:
+        """A pause point; and if the worker stops, the run ends here as given back.
+
+        Raises:
+            HandedOver: another worker is to go on from what is recorded.
+        """
+        self._leaves_at_pause = True
+        try:
+            if not self.worker_stops():
+                await self.pause_point()
+        finally:
+            self._leaves_at_pause = False
+        if self.worker_stops() and not (self.cancel_requested or self.timed_out or self.lease.is_lost):
+            raise HandedOver(f"its worker stops, and another one goes on: {how_far}")
 
     async def resumed(self) -> None:
         """Wait until it is no longer paused: resumed, or asked to stop."""
@@ -224,6 +250,11 @@ class RunContext:
     def pause_point(self) -> Coroutine[Any, Any, None]:
         """Wait here while the execution is paused."""
         return self._run.pause_point()
+
+    def hand_over_point(self, how_far: str) -> Coroutine[Any, Any, None]:
+        """A pause point at which the run ends when the worker stops, to be gone on with by another one, as the same
+        attempt; for the built-in kinds whose log says how far they are."""
+        return self._run.hand_over_point(how_far)
 
 
 class ThreadContext(RunContext):

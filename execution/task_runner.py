@@ -18,7 +18,7 @@ from events.commands import CommandBus, CommandBusError
 from execution.domain.commands import Finish, Release
 from execution.domain.documents import DEFAULT_LIMIT, to_document
 from execution.domain.execution import Execution, JsonObject
-from execution.domain.outcome import Failed, Invocation, Outcome, classify, describe
+from execution.domain.outcome import Failed, HandedOver, Invocation, Outcome, classify, describe
 from execution.domain.state import ExecutionState
 from execution.errors import DatabaseError, InvalidExecutionStateError, LeaseLost, ModelOrchestrationError
 from execution.handlers import Handler, HandlerRegistry
@@ -61,7 +61,9 @@ class ExecutionTaskRunner:
         self.runs: dict[UUID, Run] = {}
         """The runs under way in this process."""
 
-    async def execute_task(self, execution: Execution, *, start_by: float = math.inf) -> None:
+    async def execute_task(
+        self, execution: Execution, *, start_by: float = math.inf, worker_stops: Callable[[], bool] = lambda: False
+    ) -> None:
         """Run a claimed execution to its recorded end. Never raises for what the handler does.
 
         A process that was stopped, or a loop that a handler blocked, may get here long after others have declared the
@@ -70,7 +72,7 @@ class ExecutionTaskRunner:
         if time.monotonic() > start_by and not await self._still_holds(execution):
             return
         lease = Lease(self.repository, execution, self.state_manager.changed)
-        run = Run(lease, self.progress_tracker.follow(lease))
+        run = Run(lease, self.progress_tracker.follow(lease), worker_stops)
         self.runs[execution.id] = run
         try:
             invocation = await self._invoke(run)
@@ -219,7 +221,7 @@ class ExecutionTaskRunner:
 
     @staticmethod
     def _log_failure(run: Run, exception: BaseException) -> None:
-        if not run.stop_requested:
+        if not run.stop_requested and not isinstance(exception, HandedOver):
             log.warning(
                 "handler.failed", execution_id=str(run.execution.id), kind=run.execution.kind, exc_info=exception
             )

@@ -5,8 +5,9 @@
     review                                 what was asked of the running executions meanwhile
     rescuer, watchdog                      what nobody else sees to
 
-Stopping in order: nothing new is claimed; what runs may end within the drain time; what is left is told to stop, and
-recorded as interrupted; the worker signs off, and whatever it could not settle is rescued by others without delay.
+Stopping in order: nothing new is claimed; what runs may end within the drain time, or leave the rest to another worker
+where its log says how far it is; what is left is told to stop, and recorded as interrupted; the worker signs off, and
+whatever it could not settle is rescued by others without delay.
 """
 
 from __future__ import annotations
@@ -221,7 +222,7 @@ class Worker:
         if self._stopping.is_set():
             coroutine = self._runner.give_back(execution, "the worker is stopping")
         else:
-            coroutine = self._runner.execute_task(execution, start_by=start_by)
+            coroutine = self._runner.execute_task(execution, start_by=start_by, worker_stops=self._stopping.is_set)
         try:
             self._tasks.start_task(execution.id, coroutine)
         except ServiceClosedError:
@@ -316,6 +317,8 @@ class Worker:
     async def _drain(self) -> None:
         log.info("worker.draining", worker_id=str(self.id), running=len(self._tasks))
         await self.eager.close()
+        for run in list(self._runner.runs.values()):
+            run.hand_over()
         if not await self._tasks.wait_idle(self._settings.drain_timeout_seconds):
             for run in list(self._runner.runs.values()):
                 run.drain()

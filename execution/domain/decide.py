@@ -27,7 +27,7 @@ from execution.domain.commands import (
 from execution.domain.creation import created
 from execution.domain.events import Event, EventType
 from execution.domain.execution import Execution, JsonObject
-from execution.domain.outcome import Cancelled, Failed, Interrupted, PartiallySucceeded, Succeeded
+from execution.domain.outcome import Cancelled, Failed, GivenBack, Interrupted, PartiallySucceeded, Succeeded
 from execution.domain.progress import checked_percentage
 from execution.domain.state import HELD_STATES, TERMINAL_STATES, ExecutionState, ExecutionStateTransitionValidator
 from execution.domain.text import kept
@@ -197,7 +197,8 @@ def _record(draft: _Draft, command: Record) -> None:
 
 def _finish(draft: _Draft, command: Finish) -> None:
     waits_at_pause_point = draft.state is S.PAUSED and draft.execution.is_held
-    if draft.state not in HELD_STATES and not (waits_at_pause_point and isinstance(command.outcome, Interrupted)):
+    is_cut = isinstance(command.outcome, Interrupted | GivenBack)
+    if draft.state not in HELD_STATES and not (waits_at_pause_point and is_cut):
         raise _Refused("no run of it is open")
     facts = {} if command.by_holder else {"lease_epoch": draft.execution.lease_epoch + 1}
     match command.outcome:
@@ -211,6 +212,8 @@ def _finish(draft: _Draft, command: Finish) -> None:
             _stopped(draft, reason, facts)
         case Interrupted(reason=reason):
             _interrupted(draft, reason)
+        case GivenBack(reason=reason):
+            _give_back(draft, reason, draft.now, facts)
 
 
 def _stopped(draft: _Draft, reason: str | None, facts: JsonObject) -> None:
@@ -255,12 +258,20 @@ def _reach_pause_point(draft: _Draft, command: ReachPausePoint) -> None:
 
 
 def _release(draft: _Draft, command: Release) -> None:
-    if draft.state is S.CANCELLING:
-        draft.end(S.CANCELLED, command.reason, None, None)
-    elif draft.state is S.RUNNING:
-        draft.wait_again(command.reason or "released", draft.execution.run_at, new_attempt=False)
-    else:
+    if draft.state not in HELD_STATES:
         raise _Refused("no run of it is open")
+    _give_back(draft, command.reason or "released", draft.execution.run_at, {})
+
+
+def _give_back(draft: _Draft, reason: str, run_at: datetime, revoked: JsonObject) -> None:
+    """Back to where any worker can take it, as the same attempt; what somebody has asked of it holds on."""
+    if draft.state is S.CANCELLING:
+        draft.end(S.CANCELLED, reason, None, None, **revoked)
+        return
+    is_to_pause = draft.state is S.PAUSED or draft.execution.pause_requested
+    draft.wait_again(reason, run_at, new_attempt=False)
+    if is_to_pause:
+        draft.change(S.PAUSED, reason)
 
 
 def _rescue(draft: _Draft, command: Rescue) -> None:

@@ -47,7 +47,13 @@ class Interrupted(Struct, frozen=True, kw_only=True, gc=False):
     reason: str
 
 
-Outcome = Succeeded | PartiallySucceeded | Failed | Cancelled | Interrupted
+class GivenBack(Struct, frozen=True, kw_only=True, gc=False):
+    """The handler stopped where its log says how far it is, so that another worker goes on: no attempt was used up."""
+
+    reason: str
+
+
+Outcome = Succeeded | PartiallySucceeded | Failed | Cancelled | Interrupted | GivenBack
 
 
 def reported(result: JsonObject, error: JsonObject | None, *, partial: bool) -> Outcome:
@@ -69,6 +75,10 @@ class PartialSuccess:
 
 class StopRequested(Exception):  # noqa: N818 - a way to end, not an error
     """How a blocking handler obeys a request to stop (`context.raise_if_cancelled()` raises it)."""
+
+
+class HandedOver(Exception):  # noqa: N818 - a way to end, not an error
+    """How a handler leaves the rest to another worker (`context.hand_over_point()` raises it); it says how far."""
 
 
 class Invocation(Struct, frozen=True, kw_only=True):
@@ -94,6 +104,8 @@ def classify(invocation: Invocation, to_document: Callable[[Any], JsonObject]) -
         return Failed(error={"type": "start_to_close_timeout", "message": "the attempt ran past its time limit"})
     if invocation.cancel_requested and _is_stop(exception):
         return Cancelled()
+    if isinstance(exception, HandedOver):
+        return GivenBack(reason=str(exception))
     if invocation.draining and _is_stop(exception):
         return Interrupted(reason="the worker stopped before the handler ended")
     return Failed(error=describe(exception))

@@ -131,11 +131,12 @@ class PlanRun:
         Raises:
             StepFailedError, StepOutcomeUnknownError: a step did not complete.
             StopRequested, CancelledError: it was asked to stop.
+            HandedOver: its worker stops; the next one goes on with the next step.
         """
         self._end_what_was_cut_off()
         self._check_last_end()
         for step in self._log.plan[self._log.completed :]:
-            await self._context.pause_point()
+            await self._context.hand_over_point(f"{self._log.completed} of {len(self._log.plan)} steps are done")
             self._context.raise_if_cancelled()
             how = await self._execute(step)
             self._end(how, await self._stored(how.output))

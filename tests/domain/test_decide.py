@@ -21,7 +21,7 @@ from execution.domain.commands import (
     Start,
 )
 from execution.domain.decide import allowed_commands, decide
-from execution.domain.outcome import Cancelled, Failed, Interrupted, PartiallySucceeded, Succeeded
+from execution.domain.outcome import Cancelled, Failed, GivenBack, Interrupted, PartiallySucceeded, Succeeded
 from execution.domain.state import ExecutionState
 from execution.errors import InvalidExecutionStateError
 from tests.support.given import BOOM, OTHER_WORKER, SITUATIONS, STATE_OF, T0, WORKER, Log, at, submission
@@ -44,6 +44,7 @@ COMMANDS: dict[str, Command] = {
     "stop": Finish(outcome=Cancelled()),
     "cut": Finish(outcome=Interrupted(reason="cut")),
     "cut*": Finish(outcome=Interrupted(reason="cut")),
+    "give": Finish(outcome=GivenBack(reason="the worker stops")),
     "point": ReachPausePoint(),
     "release": Release(),
     "rescue": Rescue(worker_id=WORKER),
@@ -71,7 +72,8 @@ stop               x          x          FAILED          FAILED          x      
 cut                x          x          FAILED          FAILED          x          FAILED     CANCELLED       x         x       x       x
 cut*               .          .          PENDING         PENDING         .          PAUSED     CANCELLED       .         .       x       .
 point              =          =          =               PAUSED          =          =          =               =         =       =       =
-release            x          x          PENDING         PENDING         x          x          CANCELLED       x         x       x       x
+give               x          x          PENDING         PAUSED          x          PAUSED     CANCELLED       x         x       x       x
+release            x          x          PENDING         PAUSED          x          x          CANCELLED       x         x       x       x
 rescue             =          =          FAILED          FAILED          =          FAILED     CANCELLED       =         =       =       =
 rescue*            .          .          PENDING         PENDING         .          PAUSED     CANCELLED       .         .       =       .
 stranger           =          =          =               =               =          =          =               =         =       =       =

@@ -18,7 +18,7 @@ from execution.domain.commands import (
 )
 from execution.domain.decide import decide
 from execution.domain.execution import Progress
-from execution.domain.outcome import Failed, Interrupted
+from execution.domain.outcome import Failed, GivenBack, Interrupted
 from execution.domain.retry import RetryPolicy
 from execution.domain.state import ExecutionState
 from tests.support import given
@@ -154,6 +154,18 @@ class TestRelease:
         assert log.execution.started_at is None
         *_, end = log.do(Cancel(), at(9))
         assert end.data["duration_seconds"] is None
+
+
+class TestGivingBack:
+    def test_it_waits_anew_as_the_same_attempt_with_its_progress(self) -> None:
+        log = given.running(idempotent=True, schedule_to_start=60.0)
+        log.do(ReportProgress(percentage=40))
+        held = log.execution.lease_epoch
+        [event] = log.do(Finish(outcome=GivenBack(reason="2 of 5")), at(300))
+        execution = log.execution
+        assert (execution.state, execution.attempt, execution.worker_id) == (S.PENDING, 1, None)
+        assert (execution.lease_epoch, execution.deadline) == (held + 1, at(360)), "not by when it was submitted"
+        assert (execution.progress.percentage, event.data["reason"]) == (40, "2 of 5")
 
 
 class TestExpire:

@@ -14,6 +14,8 @@ from execution.domain.outcome import (
     MAX_MESSAGE_LENGTH,
     Cancelled,
     Failed,
+    GivenBack,
+    HandedOver,
     Interrupted,
     Invocation,
     Outcome,
@@ -117,6 +119,10 @@ class TestRaised:
     @pytest.mark.parametrize("asked", ["cancel_requested", "draining"])
     def test_an_error_of_its_own_counts_whatever_was_asked(self, asked: str) -> None:
         assert error_of(exception=KeyError("k"), **{asked: True})["type"] == "KeyError"
+
+    def test_what_is_handed_over_is_given_back_unless_its_time_was_over(self) -> None:
+        assert outcome_of(exception=HandedOver("2 of 5"), draining=True) == GivenBack(reason="2 of 5")
+        assert error_of(exception=HandedOver("2 of 5"), timed_out=True)["type"] == "start_to_close_timeout"
 
     @pytest.mark.parametrize("exception", [asyncio.CancelledError(), ValueError("while unwinding")])
     def test_past_its_time_it_is_a_timeout(self, exception: BaseException) -> None:

@@ -29,7 +29,7 @@ from execution.domain.decide import decide
 from execution.domain.events import Event, EventType
 from execution.domain.evolve import evolve
 from execution.domain.execution import Execution
-from execution.domain.outcome import Cancelled, Failed, Interrupted, PartiallySucceeded, Succeeded
+from execution.domain.outcome import Cancelled, Failed, GivenBack, Interrupted, PartiallySucceeded, Succeeded
 from execution.domain.retry import RetryPolicy
 from execution.domain.state import (
     HELD_STATES,
@@ -60,6 +60,7 @@ outcomes = st.one_of(
     st.builds(Failed, error=errors),
     st.builds(Cancelled, reason=reasons),
     st.builds(Interrupted, reason=st.just("cut")),
+    st.builds(GivenBack, reason=st.just("2 of 5")),
 )
 from_doors: st.SearchStrategy[Command] = st.one_of(
     st.builds(Start, reason=reasons),

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from execution.handlers import HandlerRegistry
 from execution.steps import ExecutionContext, JobStep, StepOutput
+from tests.support.service import PATIENCE
+from tests.support.waiting import eventually
 
 
 def register(registry: HandlerRegistry) -> None:
@@ -21,6 +23,8 @@ def register(registry: HandlerRegistry) -> None:
     registry.register_step("once", Blocking())
     registry.register_step("once.async", Awaited())
     registry.register_step("again", BlockingAgain())
+    registry.register_step("gated", Gated())
+    registry.register_step("gated.async", GatedAwaited())
 
 
 class Blocking:
@@ -49,6 +53,32 @@ class Awaited:
     async def execute(self, step: JobStep, context: ExecutionContext) -> StepOutput:
         _note(step, context, "began")
         await asyncio.sleep(step.parameters["seconds"])
+        _note(step, context, "did")
+        return StepOutput(success=True, output={"by": os.getpid()})
+
+
+class Gated:
+    """At most once, in a thread, until the file `gate` is there."""
+
+    name, version = "gated", "1"
+
+    def execute(self, step: JobStep, context: ExecutionContext) -> StepOutput:
+        _note(step, context, "began")
+        give_up_at = time.monotonic() + PATIENCE
+        while not os.path.exists(step.parameters["gate"]) and time.monotonic() < give_up_at:  # noqa: PTH110 - often
+            time.sleep(0.005)
+        _note(step, context, "did")
+        return StepOutput(success=True, output={"by": os.getpid()})
+
+
+class GatedAwaited:
+    """The same on the loop."""
+
+    name, version = "gated.async", "1"
+
+    async def execute(self, step: JobStep, context: ExecutionContext) -> StepOutput:
+        _note(step, context, "began")
+        await eventually(lambda: os.path.exists(step.parameters["gate"]), within=PATIENCE, what="the gate is open")  # noqa: PTH110
         _note(step, context, "did")
         return StepOutput(success=True, output={"by": os.getpid()})
 
