@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
@@ -33,6 +34,8 @@ class ChildCall:
     attempt: int
     deadline: datetime | None
     trace_context: str | None
+    environment: Mapping[str, str]
+    """What is added to the environment: by it the programs are known that the handler starts."""
 
 
 class ChildContext:
@@ -86,9 +89,25 @@ class ChildContext:
         self._stop.set()
 
 
-def run_child(pipe: Connection, call: ChildCall) -> None:
-    """Call the handler and send what came of it. The parent's end of the pipe is the only one that matters."""
+def run_child(pipe: Connection) -> None:
+    """Call the handler that the pipe names, and send what came of it. The parent's end is the only one that matters.
+
+    Nothing is called before the parent has seen to it that this process does not outlive it.
+    """
     os.setsid()  # so that whatever the handler starts can be ended together with it
+    try:
+        call = pipe.recv()
+    except EOFError:  # the parent has died
+        return
+    except Exception as error:  # noqa: BLE001 - reading it runs code of the handler's module
+        pipe.send(("error", type(error).__name__, f"the handler's parameters cannot be read: {error}"))
+    else:
+        _call(pipe, call)
+    pipe.close()
+
+
+def _call(pipe: Connection, call: ChildCall) -> None:
+    os.environ.update(call.environment)
     context = ChildContext(pipe, call)
     signal.signal(signal.SIGTERM, context.request_stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -101,7 +120,6 @@ def run_child(pipe: Connection, call: ChildCall) -> None:
         pipe.send(("error", type(error).__name__, str(error)))
     else:
         _send_value(pipe, value)
-    pipe.close()
 
 
 def _send_value(pipe: Connection, value: Any) -> None:

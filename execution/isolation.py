@@ -20,6 +20,8 @@ from execution.child import ChildCall, run_child
 from execution.domain.outcome import StopRequested
 from execution.errors import InvalidRequestError, TooManyFactsError
 from execution.handlers import Handler
+from execution.orphan_killer import MARK
+from execution.orphans import orphan_watch
 from execution.run import Run, SaidChecks, ThreadContext
 
 T = TypeVar("T")
@@ -81,8 +83,28 @@ async def call_in_process(handler: Handler, run: Run, parameters: Any) -> Any:
     """The handler's value, from a process of its own, which a request to stop ends: asked first, then killed."""
     loop = asyncio.get_running_loop()
     ours, theirs = multiprocessing.Pipe()
+    # `spawn`: forking a process that runs an event loop and threads copies their locks in whatever state they are.
+    process = multiprocessing.get_context("spawn").Process(target=run_child, args=(theirs,), daemon=True)
+    with orphan_watch().watched() as mark:
+        await asyncio.to_thread(process.start)
+        theirs.close()
+        assert process.pid is not None  # it was started
+        orphan_watch().leads(mark, process.pid)
+        run.stop_handler = lambda: _ask_to_stop(loop, process)
+        if run.stop_requested:
+            run.stop_handler()
+        try:
+            await asyncio.to_thread(_send, ours, _call_of(handler, run, parameters, mark))
+            return await _Conversation(loop, ours, run, process).outcome()
+        finally:
+            _signal_group(process, signal.SIGKILL)
+            await asyncio.to_thread(process.join, KILL_AFTER_SECONDS)
+            ours.close()
+
+
+def _call_of(handler: Handler, run: Run, parameters: Any, mark: str) -> ChildCall:
     execution = run.execution
-    call = ChildCall(
+    return ChildCall(
         module=handler.function.__module__,
         qualname=handler.function.__qualname__,
         parameters=parameters,
@@ -94,20 +116,13 @@ async def call_in_process(handler: Handler, run: Run, parameters: Any) -> Any:
         attempt=execution.attempt,
         deadline=execution.deadline,
         trace_context=execution.trace_context,
+        environment={MARK: mark},
     )
-    # `spawn`: forking a process that runs an event loop and threads copies their locks in whatever state they are.
-    process = multiprocessing.get_context("spawn").Process(target=run_child, args=(theirs, call), daemon=True)
-    await asyncio.to_thread(process.start)
-    theirs.close()
-    run.stop_handler = lambda: _ask_to_stop(loop, process)
-    if run.stop_requested:
-        run.stop_handler()
-    try:
-        return await _Conversation(loop, ours, run, process).outcome()
-    finally:
-        _signal_group(process, signal.SIGKILL)
-        await asyncio.to_thread(process.join, KILL_AFTER_SECONDS)
-        ours.close()
+
+
+def _send(pipe: Connection, call: ChildCall) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # the child has died, and the conversation says how
+        pipe.send(call)
 
 
 def _carried(raised: BaseException) -> Exception:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from execution.domain.execution import JsonObject
 from execution.handlers import HandlerRegistry, TaskContext
+from tests.support import process_handlers
 from tests.support.waiting import eventually
 
 _GATE_SECONDS = 60.0
@@ -33,6 +34,7 @@ def register(registry: HandlerRegistry) -> None:
     registry.register("fault.once", leave_a_line)
     registry.register("fault.again", leave_a_line, idempotent=True)
     registry.register("fault.deaf", ignore_everything)
+    registry.register("fault.process", process_handlers.ignore, isolation="process")
 
 
 async def leave_a_line(context: TaskContext, parameters: Effect) -> JsonObject:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from subprocess import Popen
 
 import psutil
+
+from execution.orphan_killer import marked
 
 TERM_SECONDS = 2.0
 """What a program gets to end by itself after SIGTERM."""
 KILL_SECONDS = 10.0
 """What the system gets to end a killed program: one that waits for a broken disk is not waited for."""
 LOOK_AGAIN_SECONDS = 0.02
-MARK = "EXECUTION_STEP_RUN"
-"""The variable by which a process is known whose ancestors were all of one run, though it has left the group."""
 
 
 def has_exited(process: Popen[bytes]) -> bool:
@@ -28,7 +27,7 @@ def end_group(process: Popen[bytes], mark: str, *, is_forced: bool) -> int:
     """Kill whatever is left of the group, reap the leader, return its exit code.
 
     Args:
-        mark: the value of `MARK` in the environment of this run.
+        mark: the value of `orphan_killer.MARK` in the environment of this run.
         is_forced: the leader has not exited: SIGTERM first, then SIGKILL, also for those who left the group.
 
     Raises:
@@ -38,7 +37,7 @@ def end_group(process: Popen[bytes], mark: str, *, is_forced: bool) -> int:
     if is_forced:
         _signal_group(process, signal.SIGTERM)
         _wait(process, TERM_SECONDS)
-        strays = list(_marked(mark))
+        strays = list(marked({mark}))
     _signal_group(process, signal.SIGKILL)
     for stray in strays:
         _kill(stray)
@@ -57,16 +56,6 @@ def _wait(process: Popen[bytes], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not has_exited(process) and time.monotonic() < deadline:
         time.sleep(LOOK_AGAIN_SECONDS)
-
-
-def _marked(mark: str) -> Iterator[psutil.Process]:
-    """Processes of this run, wherever they have gone: the environment is inherited, parents and groups are not."""
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == mark:
-                yield process
-        except (psutil.Error, OSError):
-            continue
 
 
 def _kill(process: psutil.Process) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 import selectors
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from subprocess import DEVNULL, PIPE, Popen
@@ -15,8 +15,10 @@ from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Self
 
+from execution.orphan_killer import MARK
+from execution.orphans import orphan_watch
 from execution.steps.handlers.head_and_tail import HeadAndTail
-from execution.steps.handlers.process_group import MARK, end_group, has_exited
+from execution.steps.handlers.process_group import end_group, has_exited
 from execution.steps.handlers.refusals import ProgramNotStartedError
 
 FIRST_LOOK_SECONDS = 0.001
@@ -66,13 +68,15 @@ def run_program(call: ProgramCall, stop: threading.Event) -> ProgramRun:
         ProgramNotStartedError: the system refuses.
     """
     began = time.monotonic()
-    mark = secrets.token_hex(16)
     stdout, stderr = HeadAndTail(call.output_limit), HeadAndTail(call.output_limit)
-    try:
-        process = _start(call, mark)
-    except OSError as error:
-        raise ProgramNotStartedError(call.program, error.strerror or str(error)) from error
-    with _Pipes(process, stdout, stderr) as pipes:
+    with ExitStack() as stack:
+        try:
+            mark = stack.enter_context(orphan_watch().watched())
+            process = _start(call, mark)
+        except OSError as error:
+            raise ProgramNotStartedError(call.program, error.strerror or str(error)) from error
+        orphan_watch().leads(mark, process.pid)
+        pipes = stack.enter_context(_Pipes(process, stdout, stderr))
         end = End.STOPPED
         try:
             end = _follow(process, pipes, began + call.seconds, stop)
