@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from execution.cli.app import main
 from execution.cli.exit_codes import ExitCode
 from execution.cli.verifying import verify_file
 from execution.steps import (
@@ -34,6 +36,8 @@ from tests.support.step_plans import JOB, Observer, Recording, carry_out, failin
 
 MUTATIONS = 1_000
 STEPS = 6
+FEW = 3
+"""Steps of what is verified thousands of times."""
 
 
 def result_of(*step_types: str, output: dict[str, Any] | None = None) -> ExecutionResult:
@@ -61,77 +65,150 @@ def edited(bundle: bytes, edit: Any) -> bytes:
     return canonical(document)
 
 
-class TestMutations:
-    """1,000 at random, each through the command's own function: found, placed, and not 0."""
+@pytest.fixture(scope="module")
+def bundles() -> dict[str, bytes]:
+    """One of a job that was completed, one that failed in the middle of its plan, one that was cancelled there."""
+    finished = result_of(*["work"] * FEW, output={"line": "\u20ac", "n": 1})
+    last = finished.step_results[-1]
+    cut_off = replace(last, status=StepStatus.CANCELLED, output=None, error="it was cancelled; how far is not known")
+    cancelled = replace(
+        finished,
+        steps=(*finished.steps, *plan_of(*["work"] * (FEW + 1))[-1:]),
+        step_results=(*finished.step_results[:-1], cut_off),
+        final_status=JobStatus.CANCELLED,
+        final_reason="no longer needed",
+    )
+    failed = result_of(*["work"] * (FEW - 1), "break", "work", output={"line": "\u20ac", "n": 1})
+    found = {one.final_status.value: evidence_bundle(one) for one in (finished, failed, cancelled)}
+    assert {status: verify_bundle(content).final_status for status, content in found.items()} == {
+        status: status for status in ("COMPLETED", "FAILED", "CANCELLED")
+    }
+    return found
 
-    def test_one_byte_anywhere(
-        self, bundle: bytes, chance: Random, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        path = tmp_path / "bundle.json"
-        spans = spans_of(bundle)
+
+@pytest.fixture
+def verify(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[bytes], tuple[int, Any]]:
+    """What `execution verify --json` ends with and says of a bundle."""
+    path = tmp_path / "bundle.json"
+    monkeypatch.setattr(sys, "argv", ["execution", "verify", str(path), "--json"])
+
+    def verify(content: bytes) -> tuple[int, Any]:
+        path.write_bytes(content)
+        with pytest.raises(SystemExit) as raised:
+            main()
+        assert isinstance(raised.value.code, int)
+        return raised.value.code, json.loads(capsys.readouterr().out)
+
+    return verify
+
+
+class TestMutations:
+    """1,000 of each kind at random, of evidence of each end: every one is found, and its place named."""
+
+    def test_one_byte_anywhere(self, bundles: dict[str, bytes], chance: Random) -> None:
         kinds = set()
-        for _ in range(MUTATIONS // 2):
-            offset, flipped = chance.randrange(len(bundle)), bytearray(bundle)
-            flipped[offset] ^= chance.randrange(1, 256)
-            found = verified(path, bytes(flipped), capsys)
-            place = found["place"]
-            kinds.add(place.split()[0].split("[")[0].split(".")[0])
-            if place.startswith("byte "):
-                assert 0 <= int(place.removeprefix("byte ")) <= len(bundle)
-            elif place != "the document":
-                part = next(name for name, (start, end) in spans.items() if start <= offset < end)
-                assert place.startswith(part), f"byte {offset} is in {part}, and {place} was blamed"
+        for bundle, times in shared_out(bundles):
+            spans = spans_of(bundle)
+            for _ in range(times):
+                offset, flipped = chance.randrange(len(bundle)), bytearray(bundle)
+                flipped[offset] ^= chance.randrange(1, 256)
+                place = broken(bytes(flipped)).place
+                kinds.add(place.split()[0].split("[")[0].split(".")[0])
+                if place.startswith("byte "):
+                    assert 0 <= int(place.removeprefix("byte ")) <= len(bundle)
+                elif place != "the document":
+                    part = next(name for name, (start, end) in spans.items() if start <= offset < end)
+                    assert place.startswith(part), f"byte {offset} is in {part}, and {place} was blamed"
         assert {"byte", "steps", "plan", "job", "closing"} <= kinds
 
-    def test_a_step_is_dropped_repeated_or_moved(
-        self, bundle: bytes, chance: Random, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize("tampering", ["drop", "repeat", "reorder"])
+    def test_a_step(self, bundles: dict[str, bytes], chance: Random, tampering: str) -> None:
+        for bundle, times in shared_out(bundles):
+            parts = Parts(bundle)
+            for _ in range(times):
+                name = chance.choice(["steps", "steps", "plan"])
+                entries = parts.entries(name)
+                expected = TAMPERINGS[tampering](entries, chance)
+                place = broken(parts.joined(name, entries)).place
+                if name == "plan":
+                    assert place == "opening"
+                else:
+                    assert place == (f"steps[{expected}]" if expected < len(entries) else "closing")
+
+    @pytest.mark.parametrize("tampering", ["flip", "drop", "repeat", "reorder"])
+    def test_the_command_says_so(
+        self, bundles: dict[str, bytes], chance: Random, verify: Callable[[bytes], tuple[int, Any]], tampering: str
     ) -> None:
-        path = tmp_path / "bundle.json"
-        for _ in range(MUTATIONS // 2):
-            document = json.loads(bundle)
-            part = chance.choice(["steps", "steps", "plan"])
-            entries: list[Any] = document[part]
-            at = chance.randrange(len(entries))
-            expected = TAMPERINGS[chance.choice(list(TAMPERINGS))](entries, at, chance)
-            found = verified(path, canonical(document), capsys)
-            if part == "plan":
-                assert found["place"] == "opening"
+        for bundle in bundles.values():
+            parts = Parts(bundle)
+            entries = parts.entries("steps")
+            if tampering == "flip":
+                code, said = verify(bundle.replace(b"executor", b"executer", 1))
             else:
-                assert found["place"] == (f"steps[{expected}]" if expected < len(entries) else "closing")
+                TAMPERINGS[tampering](entries, chance)
+                code, said = verify(parts.joined("steps", entries))
+            assert (code, said["holds"], bool(said["place"])) == (ExitCode.UNEXPECTED, False, True)
+
+    def test_what_was_not_changed_holds(self, bundles: dict[str, bytes]) -> None:
+        """As it is put together here: otherwise all of the above would be found for a reason of their own."""
+        for bundle in bundles.values():
+            parts = Parts(bundle)
+            assert (
+                parts.joined("steps", parts.entries("steps")) == parts.joined("plan", parts.entries("plan")) == bundle
+            )
 
     def test_a_byte_more_or_less_at_either_end(self, bundle: bytes) -> None:
         for content in (bundle + b"\n", bundle + b" ", b" " + bundle, bundle[:-1], bundle[1:], b"", bundle * 2):
             assert broken(content).place.startswith("byte ")
 
 
-def dropped(entries: list[Any], at: int, _chance: Random) -> int:
+def shared_out(bundles: dict[str, bytes]) -> list[tuple[bytes, int]]:
+    """Each bundle, and how many of the mutations it gets."""
+    return [(bundle, MUTATIONS // len(bundles) + 1) for bundle in bundles.values()]
+
+
+class Parts:
+    """A bundle cut into its entries, to be put together otherwise without being encoded anew."""
+
+    def __init__(self, bundle: bytes) -> None:
+        self._bundle = bundle
+        document = json.loads(bundle)
+        self._entries = {name: [canonical(one) for one in document[name]] for name in ("steps", "plan")}
+
+    def entries(self, name: str) -> list[bytes]:
+        return list(self._entries[name])
+
+    def joined(self, name: str, entries: list[bytes]) -> bytes:
+        before, after = (b",".join(one) for one in (self._entries[name], entries))
+        assert self._bundle.count(before) == 1
+        return self._bundle.replace(before, after)
+
+
+def dropped(entries: list[bytes], chance: Random) -> int:
+    at = chance.randrange(len(entries))
     del entries[at]
     return at
 
 
-def repeated(entries: list[Any], at: int, _chance: Random) -> int:
+def repeated(entries: list[bytes], chance: Random) -> int:
+    at = chance.randrange(len(entries))
     entries.insert(at, entries[at])
     return at + 1
 
 
-def swapped(entries: list[Any], at: int, chance: Random) -> int:
-    other = chance.choice([one for one in range(len(entries)) if one != at])
-    entries[at], entries[other] = entries[other], entries[at]
+def reordered(entries: list[bytes], chance: Random) -> int:
+    """Two of them change places, or one moves."""
+    at, other = chance.sample(range(len(entries)), 2)
+    if chance.random() < 0.5:
+        entries[at], entries[other] = entries[other], entries[at]
+    else:
+        entries.insert(other, entries.pop(at))
     return min(at, other)
 
 
-TAMPERINGS = {"drop": dropped, "repeat": repeated, "swap": swapped}
-
-
-def verified(path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """What `execution verify --json` says of content that does not hold."""
-    path.write_bytes(content)
-    assert verify_file(path, outputs=None, seal=None, as_json=True) is ExitCode.UNEXPECTED
-    document: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert document.keys() == {"holds", "place", "problem"}
-    assert document["holds"] is False
-    assert document["place"]
-    return document
+TAMPERINGS = {"drop": dropped, "repeat": repeated, "reorder": reordered}
 
 
 def spans_of(bundle: bytes) -> dict[str, tuple[int, int]]:
