@@ -10,22 +10,14 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-    SummaryMetricFamily,
-)
+from prometheus_client.core import InfoMetricFamily, Metric
 
 from execution.command_metrics import CommandMetrics
-from execution.durations import Durations
 from execution.execution_tally import ExecutionTally
 from execution.loop_lag import LoopLag
+from execution.metric_families import counter, counter_by, gauge, gauge_by, histogram_by, summary_by
 from execution.model_metrics import model_call_metrics
 from execution.queue_survey import QueueSurvey
 from execution.relay_metrics import RelayMetrics
@@ -84,8 +76,8 @@ class ServiceMetrics:
         yield from model_call_metrics(self._service.task_runner.command_bus)
         yield from _of_lanes(database)
         yield from _of_pool(database)
-        yield GaugeMetricFamily(
-            "execution_loop_lag_seconds",
+        yield gauge(
+            "loop_lag_seconds",
             "Longest delay of the event loop in the last 15 to 30 seconds.",
             self._loop_lag.seconds,
         )
@@ -95,19 +87,19 @@ class ServiceMetrics:
     def _of_worker(self) -> Iterator[Metric]:
         worker, tasks = self.worker, self._service.background_tasks
         slots = self._service.settings.worker_concurrency
-        yield _gauge(
+        yield gauge(
             "worker_slots", "Executions that the worker of this process runs at most.", slots if worker else None
         )
-        yield _gauge(
+        yield gauge(
             "worker_running", "Executions that the worker of this process runs.", len(tasks) if worker else None
         )
-        yield _counter(
+        yield counter(
             "worker_claims", "Claims that the worker of this process has made.", worker.claims if worker else None
         )
-        yield _counter(
+        yield counter(
             "worker_claimed_executions", "Executions that those claims brought.", worker.claimed if worker else None
         )
-        yield _counter(
+        yield counter(
             "worker_eager_starts",
             "Executions that the worker of this process started without a claim.",
             worker.eager.taken if worker else None,
@@ -126,114 +118,104 @@ class _Reading:
 
 
 def _of_requests(requests: RequestTally) -> Iterator[Metric]:
-    labels = ["method", "route", "status"]
-    durations = HistogramMetricFamily(
-        "execution_http_request_duration_seconds",
+    yield histogram_by(
+        ["method", "route", "status"],
+        "http_request_duration_seconds",
         "Time from a request's arrival to its answer's end; of a stream, to its beginning.",
-        labels=labels,
+        (((method, route, str(status)), one) for (method, route, status), one in requests.answered.items()),
     )
-    for (method, route, status), one in requests.answered.items():
-        _add(durations, [method, route, str(status)], one)
-    yield durations
-    yield _gauge("http_requests_in_flight", "Requests that are being answered.", requests.in_flight)
-    yield _gauge("http_streams_open", "Open event streams.", requests.open_streams)
-    yield _gauge("http_connections_open", "Open connections of HTTP clients.", requests.connections)
-    yield _counter(
+    yield gauge("http_requests_in_flight", "Requests that are being answered.", requests.in_flight)
+    yield gauge("http_streams_open", "Open event streams.", requests.open_streams)
+    yield gauge("http_connections_open", "Open connections of HTTP clients.", requests.connections)
+    yield counter(
         "http_cut_connections",
         "Connections cut at once because too many were open.",
         requests.cut_connections,
     )
-    yield _counter("http_response_bytes", "Bytes of the bodies of answers.", requests.sent_bytes)
-    yield _counter("http_overloaded_requests", "Requests refused because there was no room.", requests.overloaded)
-    yield _counter("http_rate_limited_requests", "Requests refused with 429.", requests.rate_limited)
-    yield _counter("http_replayed_requests", "Requests answered with the first answer to their key.", requests.replays)
+    yield counter("http_response_bytes", "Bytes of the bodies of answers.", requests.sent_bytes)
+    yield counter("http_overloaded_requests", "Requests refused because there was no room.", requests.overloaded)
+    yield counter("http_rate_limited_requests", "Requests refused with 429.", requests.rate_limited)
+    yield counter("http_replayed_requests", "Requests answered with the first answer to their key.", requests.replays)
 
 
 def _of_executions(tally: ExecutionTally) -> Iterator[Metric]:
-    created = CounterMetricFamily(
-        "execution_submissions", "Executions that this process recorded as new.", labels=["kind"]
+    yield counter_by(
+        ["kind"],
+        "submissions",
+        "Executions that this process recorded as new.",
+        (((kind,), count) for kind, count in tally.created.items()),
     )
-    for kind, count in tally.created.items():
-        created.add_metric([kind], count)
-    yield created
-    ended = CounterMetricFamily(
-        "execution_ends", "Ends of executions that this process recorded.", labels=["kind", "state"]
-    )
-    for (kind, state), count in tally.ended.items():
-        ended.add_metric([kind, state], count)
-    yield ended
-    runs = HistogramMetricFamily(
-        "execution_run_duration_seconds",
+    yield counter_by(["kind", "state"], "ends", "Ends of executions that this process recorded.", tally.ended.items())
+    yield histogram_by(
+        ["kind"],
+        "run_duration_seconds",
         "Time from the start of an execution's last attempt to its end.",
-        labels=["kind"],
+        (((kind,), durations) for kind, durations in tally.runs.items()),
     )
-    for kind, durations in tally.runs.items():
-        _add(runs, [kind], durations)
-    yield runs
 
 
 def _of_queue(survey: QueueSurvey) -> Iterator[Metric]:
     depth = survey.depth
-    yield _gauge(
+    yield gauge(
         "queue_waiting", "Due executions that wait for a worker; counted to 100,000.", depth.waiting if depth else None
     )
-    yield _gauge(
+    yield gauge(
         "queue_scheduled",
         "Executions that wait for their time; counted to 100,000.",
         depth.scheduled if depth else None,
     )
-    yield _gauge(
+    yield gauge(
         "queue_oldest_wait_seconds",
         "How long the oldest due one has waited for a worker.",
         depth.oldest_wait if depth else None,
     )
-    held = GaugeMetricFamily(
-        "execution_queue_held", "Executions that workers hold; counted to 100,000.", labels=["state"]
+    held = depth.held if depth else {}
+    yield gauge_by(
+        ["state"],
+        "queue_held",
+        "Executions that workers hold; counted to 100,000.",
+        (((state,), count) for state, count in held.items()),
     )
-    for state, count in depth.held.items() if depth else ():
-        held.add_metric([state], count)
-    yield held
 
 
 def _of_lanes(database: Database) -> Iterator[Metric]:
     lanes, queued = database.lanes.counts(), database.lanes.queued()
-    size = SummaryMetricFamily("execution_append_batch_size", "Appends written per commit.", labels=["lane"])
-    took = SummaryMetricFamily("execution_append_batch_seconds", "Time of the statement of a batch.", labels=["lane"])
-    waiting = GaugeMetricFamily("execution_append_queued", "Appends that wait for their lane.", labels=["lane"])
-    refused = CounterMetricFamily(
-        "execution_append_refused", "Appends refused because the execution had changed.", labels=["lane"]
+    by = ["lane"]
+    yield summary_by(
+        by,
+        "append_batch_size",
+        "Appends written per commit.",
+        (((name,), one.batches, one.appends) for name, one in lanes.items()),
     )
-    lost = CounterMetricFamily("execution_append_reconnects", "Connections that broke under a lane.", labels=["lane"])
-    for name, counts in lanes.items():
-        size.add_metric([name], counts.batches, counts.appends)
-        took.add_metric([name], counts.batches, counts.seconds)
-        waiting.add_metric([name], queued[name])
-        refused.add_metric([name], counts.refused)
-        lost.add_metric([name], counts.reconnects)
-    yield from (size, took, waiting, refused, lost)
+    yield summary_by(
+        by,
+        "append_batch_seconds",
+        "Time of the statement of a batch.",
+        (((name,), one.batches, one.seconds) for name, one in lanes.items()),
+    )
+    yield gauge_by(
+        by, "append_queued", "Appends that wait for their lane.", (((name,), queued[name]) for name in lanes)
+    )
+    yield counter_by(
+        by,
+        "append_refused",
+        "Appends refused because the execution had changed.",
+        (((name,), one.refused) for name, one in lanes.items()),
+    )
+    yield counter_by(
+        by,
+        "append_reconnects",
+        "Connections that broke under a lane.",
+        (((name,), one.reconnects) for name, one in lanes.items()),
+    )
 
 
 def _of_pool(database: Database) -> Iterator[Metric]:
-    pool = database.pool
-    connections = GaugeMetricFamily(
-        "execution_pool_connections", "Connections of the pool for reads and commands.", labels=["state"]
+    size, idle = database.pool.get_size(), database.pool.get_idle_size()
+    yield gauge_by(
+        ["state"],
+        "pool_connections",
+        "Connections of the pool for reads and commands.",
+        [(["idle"], idle), (["used"], size - idle)],
     )
-    connections.add_metric(["idle"], pool.get_idle_size())
-    connections.add_metric(["used"], pool.get_size() - pool.get_idle_size())
-    yield connections
-    yield _gauge("pool_connections_limit", "Connections that the pool opens at most.", pool.get_max_size())
-
-
-def _gauge(name: str, text: str, value: float | None) -> Metric:
-    """A gauge without labels; None: it has no value here."""
-    return GaugeMetricFamily(f"execution_{name}", text, value)
-
-
-def _counter(name: str, text: str, value: float | None) -> Metric:
-    return CounterMetricFamily(f"execution_{name}", text, value)
-
-
-def _add(family: HistogramMetricFamily, labels: list[str], durations: Durations) -> None:
-    bounds = [*(f"{bound:g}" for bound in durations.bounds), "+Inf"]
-    buckets = list(zip(bounds, accumulate(durations.counts), strict=True))
-    family.add_metric(labels, buckets=buckets, sum_value=durations.total)
+    yield gauge("pool_connections_limit", "Connections that the pool opens at most.", database.pool.get_max_size())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
 from execution.durable_relay import DurableRelay
+from execution.metric_families import counter, gauge, gauge_by
 from execution.relay_survey import RelaySurvey
 
 
@@ -31,42 +32,39 @@ class RelayMetrics:
 
     def _of_publishing(self) -> Iterator[Metric]:
         relay = self.relay.state if self.relay else None
-        yield GaugeMetricFamily(
-            "execution_relay_lease_held",
+        yield gauge(
+            "relay_lease_held",
             "1 while the relay of this process holds the lease and publishes.",
             float(relay.is_active) if relay else None,
         )
-        yield CounterMetricFamily(
-            "execution_relay_published",
+        yield counter(
+            "relay_published",
             "Events that the brokers have acknowledged.",
             relay.published if relay else None,
         )
-        yield CounterMetricFamily(
-            "execution_relay_repeated",
+        yield counter(
+            "relay_repeated",
             "Events that were sent again because sending had failed.",
             relay.repeated if relay else None,
         )
-        yield CounterMetricFamily(
-            "execution_relay_rebuilds",
+        yield counter(
+            "relay_rebuilds",
             "Producers that were thrown away after a failure.",
             relay.failures if relay else None,
         )
 
     def _of_cursor(self) -> Iterator[Metric]:
         lag, barrier = (self.survey.lag, self.survey.barrier) if self.survey else (None, None)
-        yield GaugeMetricFamily(
-            "execution_relay_events_waiting",
+        yield gauge(
+            "relay_events_waiting",
             "Events that are not behind the cursor yet; counted to 100,000.",
             lag.events if lag else None,
         )
-        yield GaugeMetricFamily(
-            "execution_relay_lag_seconds", "Age of the oldest such event.", lag.seconds if lag else None
-        )
-        held = GaugeMetricFamily(
-            "execution_relay_barrier_held_seconds",
+        yield gauge("relay_lag_seconds", "Age of the oldest such event.", lag.seconds if lag else None)
+        held = [((barrier.holder, barrier.database, barrier.application), barrier.seconds)] if barrier else []
+        yield gauge_by(
+            ["backend", "database", "application"],
+            "relay_barrier_held_seconds",
             "How long the oldest transaction that writes has been open; labels say whose it is.",
-            labels=["backend", "database", "application"],
+            held,
         )
-        if barrier is not None:
-            held.add_metric([barrier.holder, barrier.database, barrier.application], barrier.seconds)
-        yield held
