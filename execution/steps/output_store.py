@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Protocol
 
+from execution.steps.atomic_write import Content, write_atomically
 from execution.steps.canonical import digest
 from execution.steps.errors import StoredOutputError
 
 _PLACE = re.compile(r"sha256/([0-9a-f]{2})/([0-9a-f]{62})\.json")
+_PERMISSIONS = 0o600
 
 
 class OutputStore(Protocol):
@@ -40,9 +41,12 @@ class OutputFolder:
         place = f"sha256/{hexadecimal[:2]}/{hexadecimal[2:]}.json"
         path = self._folder / place
         try:
-            if not (path.exists() and path.stat().st_size == len(content)):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _write(path, content)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                write_atomically(folder, path.name, Content(data=content, mode=_PERMISSIONS))
+            finally:
+                os.close(folder)
         except OSError as error:
             raise StoredOutputError(place, str(error)) from None
         return place
@@ -55,22 +59,3 @@ class OutputFolder:
             return (self._folder / place).read_bytes()
         except OSError as error:
             raise StoredOutputError(place, error.strerror or str(error)) from None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, also when the machine stops: under another name first."""
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        Path(unfinished).replace(path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

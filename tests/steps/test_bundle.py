@@ -365,6 +365,14 @@ class TestLargeOutputs:
         path.unlink()
         assert "missing" in broken(content, store=store).problem
 
+    def test_one_that_is_not_whole_is_stored_anew(self, tmp_path: Path) -> None:
+        store = OutputFolder(tmp_path)
+        place = store.keep(b"[1,2]")
+        (tmp_path / place).write_bytes(b"[1,3]")
+        assert store.keep(b"[1,2]") == place
+        assert store.read(place) == b"[1,2]"
+        assert [one.name for one in tmp_path.rglob("*") if one.is_file()] == [Path(place).name]
+
     def test_without_a_store_they_are_measured_only(self) -> None:
         content = evidence_bundle(result_of("work", output=self.LARGE))
         kept = json.loads(content)["steps"][0]["output"]

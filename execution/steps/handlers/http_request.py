@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 import httpx
 from pydantic import Field, model_validator
 
+from execution.errors import ExecutionServiceError
 from execution.settings import Settings
 from execution.steps.handlers.address_guard import AddressGuard, Resolver, SystemResolver
 from execution.steps.handlers.http_exchange import Answer, Request, exchange
@@ -25,6 +26,7 @@ from execution.steps.handlers.refusals import (
     OriginNotAllowedError,
     RequestFailedError,
 )
+from execution.steps.handlers.secrets_kept import SecretsKept
 from execution.steps.model import ExecutionContext, JobStep, StepOutput
 from execution.steps_setting_types import origin_of
 
@@ -33,9 +35,6 @@ MOST_ADDRESSES = 4
 SHOWN_HEADERS = ("content-type", "date", "etag", "last-modified", "location", "retry-after", "x-request-id")
 """Headers of an answer that are kept: evidence is no place for cookies."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-HIDDEN = "[secret]"
-SHORTEST_SECRET = 6
-"""What is shorter stands in any text by chance."""
 
 HeaderValue = Annotated[str, Field(pattern=r"^[\t\x20-\x7e]*$")]
 Status = Annotated[int, Field(ge=200, le=599)]
@@ -66,7 +65,8 @@ class HttpRequestHandler:
 
     Parameters: see `HttpParameters`. Output: `status`, `headers` (a few), `body` with `encoding` (`utf-8` or `base64`),
     `bytes`, `sha256`, `url` (where the answer came from, without its query), `seconds`. Secret headers that come back
-    are taken out first. Each hop of a redirect is checked like the first address. A step fails whose answer was not
+    are taken out first. Each hop of a redirect is checked like the first address; secrets are for the step's own origin
+    only. A step fails whose answer was not
     expected, came too late, or is too large; its request may have had its effect.
     """
 
@@ -77,6 +77,8 @@ class HttpRequestHandler:
         self._settings = settings
         self._guard = AddressGuard(settings.steps_http_private_networks, resolve or SystemResolver())
         self._tls = _trusting(settings.steps_http_ca_file)
+        of_origins = settings.steps_http_credentials.values()
+        self._secrets = SecretsKept(value.get_secret_value() for headers in of_origins for value in headers.values())
 
     async def execute(self, step: JobStep, _context: ExecutionContext) -> StepOutput:
         """Send it; cancelled, the connection is cut.
@@ -90,27 +92,36 @@ class HttpRequestHandler:
         seconds = time_limit(step, self._settings.steps_http_seconds)
         try:
             async with asyncio.timeout(seconds):
-                url, answer = await self._follow(url, parameters)
+                came_from, answer = await self._follow(url, parameters)
         except TimeoutError:
             raise RequestFailedError(url.host, f"no whole answer came within {seconds:g} s") from None
-        answer = _without(self._secrets(), answer)
-        return _output(url, answer, is_expected=parameters.is_expected(answer.status), began=began)
+        except ExecutionServiceError as error:
+            # It may quote what came: a status line, a place to go to.
+            if (told := self._secrets.out_of(str(error))) != str(error):
+                raise RequestFailedError(url.host, f"what came repeats a secret ({told})") from None
+            raise
+        answer = _without(self._secrets, answer)
+        shown = self._secrets.out_of(str(came_from.copy_with(query=None)))
+        return _output(shown, answer, is_expected=parameters.is_expected(answer.status), began=began)
 
     async def _follow(self, url: httpx.URL, parameters: HttpParameters) -> tuple[httpx.URL, Answer]:
+        asked = _origin(url)
         for _ in range(parameters.redirects):
-            answer = await self._send(url, parameters)
+            answer = await self._send(url, parameters, asked)
             if answer.status not in REDIRECTS or "location" not in answer.headers:
                 return url, answer
             url = _joined(url, answer.headers["location"])
-        return url, await self._send(url, parameters)
+        return url, await self._send(url, parameters, asked)
 
-    async def _send(self, url: httpx.URL, parameters: HttpParameters) -> Answer:
-        origin = origin_of(url.scheme, url.raw_host.decode("ascii"), url.port)
+    async def _send(self, url: httpx.URL, parameters: HttpParameters, asked: str) -> Answer:
+        origin = _origin(url)
         if origin not in self._settings.steps_http_origins:
             raise OriginNotAllowedError(origin)
-        request = Request(
-            method=parameters.method, url=url, headers=self._headers(origin, parameters), body=parameters.body.encode()
-        )
+        headers = self._headers(parameters)
+        if origin == asked:  # nobody else may say what is asked for in our name, or another's signed URL is spoilt
+            secrets = self._settings.steps_http_credentials.get(origin, {})
+            headers |= {name: value.get_secret_value() for name, value in secrets.items()}
+        request = Request(method=parameters.method, url=url, headers=headers, body=parameters.body.encode())
         port = int(origin.rpartition(":")[2])
         addresses = await self._guard.addresses(url.raw_host.decode("ascii"), port)
         problem = ""
@@ -121,27 +132,21 @@ class HttpRequestHandler:
                 problem = f"{type(error).__name__}: {error}".rstrip(": .")
         raise RequestFailedError(url.host, problem)
 
-    def _headers(self, origin: str, parameters: HttpParameters) -> dict[str, str]:
+    def _headers(self, parameters: HttpParameters) -> dict[str, str]:
         for name in parameters.headers:
             if name.lower() not in self._settings.steps_http_headers:
                 raise HeaderNotAllowedError(name)
-        secrets = self._settings.steps_http_credentials.get(origin, {})
-        return {name.lower(): value for name, value in parameters.headers.items()} | {
-            name: value.get_secret_value() for name, value in secrets.items()
-        }
-
-    def _secrets(self) -> list[str]:
-        """What must not come back: an origin may show what it was sent. Longest first: one may contain another."""
-        of_origins = self._settings.steps_http_credentials.values()
-        values = [value.get_secret_value() for headers in of_origins for value in headers.values()]
-        parts = {part for value in values for part in (value, value.split()[-1])}
-        return sorted((part for part in parts if len(part) >= SHORTEST_SECRET), key=len, reverse=True)
+        return {name.lower(): value for name, value in parameters.headers.items()}
 
 
 @cache
 def _trusting(authorities: Path | None) -> ssl.SSLContext:
     """A client's TLS; made once, because reading the authorities of the public web takes a while."""
     return ssl.create_default_context(cafile=authorities) if authorities else httpx.create_ssl_context()
+
+
+def _origin(url: httpx.URL) -> str:
+    return origin_of(url.scheme, url.raw_host.decode("ascii"), url.port)
 
 
 def _parsed(step: JobStep, target: str) -> httpx.URL:
@@ -164,16 +169,12 @@ def _joined(url: httpx.URL, location: str) -> httpx.URL:
     return joined
 
 
-def _without(secrets: list[str], answer: Answer) -> Answer:
-    body = answer.body
-    headers = {name: value for name, value in answer.headers.items() if name in SHOWN_HEADERS}
-    for secret in secrets:
-        body = body.replace(secret.encode(), HIDDEN.encode())
-        headers = {name: value.replace(secret, HIDDEN) for name, value in headers.items()}
-    return Answer(status=answer.status, headers=headers, body=body)
+def _without(secrets: SecretsKept, answer: Answer) -> Answer:
+    headers = {name: secrets.out_of(value) for name, value in answer.headers.items() if name in SHOWN_HEADERS}
+    return Answer(status=answer.status, headers=headers, body=secrets.out_of_bytes(answer.body))
 
 
-def _output(url: httpx.URL, answer: Answer, *, is_expected: bool, began: float) -> StepOutput:
+def _output(url: str, answer: Answer, *, is_expected: bool, began: float) -> StepOutput:
     try:
         body, encoding = answer.body.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
@@ -187,7 +188,7 @@ def _output(url: httpx.URL, answer: Answer, *, is_expected: bool, began: float) 
         "encoding": encoding,
         "bytes": len(answer.body),
         "sha256": hashlib.sha256(answer.body).hexdigest(),
-        "url": str(url.copy_with(query=None)),
+        "url": url,
         "seconds": round(time.monotonic() - began, 6),
     }
     error = None if is_expected else f"the answer has status {answer.status}, which was not expected"

@@ -12,7 +12,7 @@ from pydantic import Field
 from execution.errors import DocumentTooLargeError
 from execution.files_roots import FilesRoots, PathNotAllowedError, PathUnusableError, problem_of
 from execution.settings import Settings
-from execution.steps.handlers.atomic_write import Content, write_atomically
+from execution.steps.atomic_write import Content, write_atomically
 from execution.steps.handlers.in_thread import in_thread
 from execution.steps.handlers.parameters import StepParameters, parameters_of, target_of
 from execution.steps.handlers.refusals import FileNotWrittenError, InvalidStepError

@@ -6,12 +6,10 @@ import asyncio
 import base64
 import gzip
 import hashlib
-import shutil
+import json
 import ssl
-import subprocess
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +24,7 @@ from execution.steps.handlers.refusals import (
     OriginNotAllowedError,
     RequestFailedError,
 )
+from tests.support.certificates import Authority
 from tests.support.http_origin import Origin, always, answer, origin
 from tests.support.step_calls import executed
 
@@ -362,6 +361,56 @@ class TestSecrets:
                 assert SECRET in first.requests[0]
         assert SECRET not in second.requests[0]
 
+    async def test_of_another_origin_are_not_sent_because_a_redirect_leads_there(self) -> None:
+        """Otherwise whoever redirects says what is asked for in our name."""
+        async with origin(always(answer(b"told"))) as second:
+            first_answer = always(answer(status="302 Found", headers=f"location: {second.url}/all\r\n"))
+            async with origin(first_answer) as first:
+                secrets = f'{{"{second.url}": {{"X-Key": "{SECRET}"}}}}'
+                one = handler(first.url, second.url, steps_http_credentials=secrets)
+                assert (await executed(one, first.url, redirects=1)).output["body"] == "told"
+                assert (await executed(one, second.url)).success
+        assert [SECRET in request for request in second.requests] == [False, True]
+
+    @pytest.mark.parametrize(
+        ("value", "told"),
+        [
+            ('quo"te\\d', '{"key": "quo\\"te\\\\d"}'),
+            ("sla/sh+ed=", "key=sla%2Fsh%2Bed%3D&x=1"),
+            ("two words here", "q=two+words+here"),
+            ("Basic dXNlcjpwYXNzd29yZA==", '{"user": "user", "password": "password"}'),
+            (SECRET, "dG9rZW4tUXA3dVgy"),
+        ],
+    )
+    async def test_are_found_as_others_write_them(self, value: str, told: str) -> None:
+        async with origin(always(answer(told.encode()))) as server:
+            credentials = json.dumps({server.url: {"Authorization": value}})
+            output = await executed(handler(server.url, steps_http_credentials=credentials), server.url)
+        assert output.output["body"].count("[secret]") == (2 if "password" in told else 1)
+
+    async def test_are_taken_out_of_where_the_answer_came_from(self) -> None:
+        async def respond(head: bytes, writer: asyncio.StreamWriter) -> None:
+            is_there = SECRET.encode() in head.split()[1]
+            writer.write(answer() if is_there else answer(status="302 Found", headers=f"location: /{SECRET}\r\n"))
+
+        async with origin(respond) as server:
+            output = await executed(self.with_secret(server), server.url, redirects=1)
+        assert output.output["url"] == f"{server.url}/[secret]"
+
+    @pytest.mark.parametrize("nonsense", [f"HTTP/1.1 {SECRET}\r\n\r\n", f"{SECRET}\r\n\r\n"])
+    async def test_are_taken_out_of_what_is_wrong_with_an_answer(self, nonsense: str) -> None:
+        async with origin(always(nonsense.encode())) as server:
+            with pytest.raises(RequestFailedError, match=r"\[secret\]") as failed:
+                await executed(self.with_secret(server), server.url)
+        assert SECRET not in str(failed.value)
+
+    async def test_are_taken_out_of_where_it_must_not_go(self) -> None:
+        elsewhere = always(answer(status="302 Found", headers=f"location: http://{SECRET}.test/\r\n"))
+        async with origin(elsewhere) as server:
+            with pytest.raises((RequestFailedError, OriginNotAllowedError)) as failed:
+                await executed(self.with_secret(server), server.url, redirects=1)
+        assert SECRET.lower() not in str(failed.value).lower()
+
     @pytest.mark.parametrize("name", ["Authorization", "cookie", "X-Key", "host", "content-length"])
     async def test_do_not_stand_in_plans(self, name: str) -> None:
         resolve, asked = answering(["127.0.0.1"])
@@ -372,36 +421,29 @@ class TestSecrets:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate of `api.test` that vouches for itself, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    order = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=api.test"
-    order += f" -addext subjectAltName=DNS:api.test -keyout {key} -out {certificate}"
-    subprocess.run([openssl, *order.split()], check=True, capture_output=True)
-    return certificate, key
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"))
 
 
 class TestEncrypted:
-    async def request(self, certificate: tuple[Path, Path], name: str, **changes: Any) -> str:
+    """The host is `api.test`, whatever name it is asked by."""
+
+    async def request(self, authority: Authority, name: str, **changes: Any) -> str:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        tls.load_cert_chain(*certificate)
+        tls.load_cert_chain(authority.issue("api", "DNS:api.test"))
         resolve, _ = answering(["127.0.0.1"])
         async with origin(always(answer(b"encrypted")), tls=tls) as server:
             url = f"https://{name}:{server.port}"
             output = await executed(handler(url, resolve=resolve, **changes), url)
         return str(output.output["body"])
 
-    async def test_the_certificate_has_to_name_the_host_not_the_address(self, certificate: tuple[Path, Path]) -> None:
-        assert await self.request(certificate, "api.test", steps_http_ca_file=certificate[0]) == "encrypted"
+    async def test_the_certificate_has_to_name_the_host_not_the_address(self, authority: Authority) -> None:
+        assert await self.request(authority, "api.test", steps_http_ca_file=authority.file) == "encrypted"
 
-    async def test_another_name_is_refused(self, certificate: tuple[Path, Path]) -> None:
+    async def test_another_name_is_refused(self, authority: Authority) -> None:
         with pytest.raises(RequestFailedError, match=r"CERTIFICATE_VERIFY_FAILED.*Hostname mismatch"):
-            await self.request(certificate, "other.test", steps_http_ca_file=certificate[0])
+            await self.request(authority, "other.test", steps_http_ca_file=authority.file)
 
-    async def test_a_certificate_nobody_vouches_for_is_refused(self, certificate: tuple[Path, Path]) -> None:
+    async def test_a_certificate_nobody_vouches_for_is_refused(self, authority: Authority) -> None:
         with pytest.raises(RequestFailedError, match="CERTIFICATE_VERIFY_FAILED"):
-            await self.request(certificate, "api.test")
+            await self.request(authority, "api.test")

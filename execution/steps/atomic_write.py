@@ -11,7 +11,6 @@ from uuid import uuid4
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-PERMISSIONS = 0o777
 
 
 class NotARegularFileError(OSError):
