@@ -98,7 +98,7 @@ class ExecutionService(ExecutionReader):
         self.background_tasks = self._new_background_tasks()
         self.idempotency_keys = IdempotencyKeys(db, keep_hours=settings.idempotency_key_hours)
         self._workers = WorkerStore(db)
-        self.admission = Admission(self._workers, longest_wait=settings.longest_wait_seconds)
+        self.admission = Admission(db, longest_wait=settings.longest_wait_seconds)
         self._watcher = self._new_watcher()
         self._end_watcher = EndWatcher(self.state_manager, poll_interval=settings.poll_interval_seconds)
         self._log_stream = self._new_log_stream(db)
@@ -383,7 +383,7 @@ class ExecutionService(ExecutionReader):
 
     def _to_command(self, submission: Submission, command_id: UUID | None) -> Create:
         """The command that records a submission, checked against what this service takes."""
-        self.admission.check(submission.kind)
+        self.admission.admit(submission.kind)
         self._kinds.check(submission.kind, submission.parameters)
         return submission.to_command(
             self._tenant_id,

@@ -132,8 +132,9 @@ class Settings(CommandSettings, StepsSettings):
     and publish."""
 
     longest_wait_seconds: Seconds | None = None
-    """Age of the oldest waiting execution of a kind above which further ones of that kind are refused as overload, so
-    that the workers are left to end what they have. Unset: everything is queued, and waits as long as it takes."""
+    """Longest time that executions of a kind may wait for a worker: what would wait longer is refused as overload, so
+    that the workers are left to end what they have. Under overload the wait is kept at half of it. Unset: everything is
+    queued, and waits as long as it takes."""
 
     default_schedule_to_start_seconds: Seconds | None = None
     """Time an execution may wait for a worker when its submitter named none. Unset: as long as it takes."""

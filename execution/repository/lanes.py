@@ -94,6 +94,11 @@ class AppendLanes:
         """How many creations may be added to those that are queued."""
         return max(0, self._creations_limit - len(self._creations))
 
+    def oldest_creation_seconds(self) -> float:
+        """How long the oldest of the queued creations has waited to be recorded; 0 if none waits."""
+        oldest = self._creations.oldest
+        return 0.0 if oldest is None else time.monotonic() + self._patience - oldest.give_up_at
+
     def overload(self) -> OverloadedError:
         """The refusal of a creation for which there is no room."""
         return OverloadedError(
@@ -114,12 +119,10 @@ class AppendLanes:
     ) -> asyncio.Future[Execution]:
         """Write the events and the row after them; await when both are committed. `before`: None for a creation.
 
-        An `answer` is kept under its key in the same transaction.
-
         A future and no coroutine: each coroutine on the way to it is one more to wake for every append.
 
-        Cancelling the caller does not take the write back: it is on its way. A `claimant` (of a creation only) is told
-        what became of it unless this raises.
+        An `answer` is kept under its key in the same transaction. Cancelling the caller does not take the write back:
+        it is on its way. A `claimant` (of a creation only) is told what became of it unless this raises.
 
         Raises:
             VersionConflict: the row's version (or, for a worker's write, its lease epoch) is another one.
@@ -205,6 +208,10 @@ class _Lane:
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    @property
+    def oldest(self) -> Append | None:
+        return self._queue[0] if self._queue else None
 
     def put(self, append: Append) -> None:
         if self._closing or self._task is None:
@@ -292,8 +299,7 @@ class _Lane:
         """Answer the appends that were not written; the others."""
         refused = [append for append in batch if append.execution.id not in written]
         doubtful = [append for append in refused if append.resent]
-        if doubtful:
-            # The connection that was lost may have committed after all, between the look-up and this statement.
+        if doubtful:  # the connection that was lost may have committed after all, between look-up and statement
             await self._settle_committed(doubtful)
         self.counts.refused += len(refused)
         for append in refused:
@@ -372,14 +378,12 @@ class _Lane:
         for append in batch:
             if append.give_up_at > now:
                 left.append(append)
-            elif append.sent or append.resent:
-                append.fail(OutcomeUnknownError(f"Appending to execution {append.execution.id}"))
+                continue
+            what = f"Appending to execution {append.execution.id}"
+            if append.sent or append.resent:
+                append.fail(OutcomeUnknownError(what))
             else:
-                append.fail(
-                    DatabaseUnavailableError(
-                        f"Appending to execution {append.execution.id}", "PostgreSQL is not reachable"
-                    )
-                )
+                append.fail(DatabaseUnavailableError(what, "PostgreSQL is not reachable"))
         return left
 
     async def _disconnect(self) -> None:

@@ -204,7 +204,7 @@ SELECT
 FROM claimed ORDER BY priority DESC, run_at, id;
 
 -- name: next_run_at
--- When the next waiting execution of these kinds is due (null: none waits). Index: executions_claim, as above.
+-- The waiting execution of these kinds that is due first, and in how many seconds. Index: executions_claim, as above.
 WITH RECURSIVE level AS (
     SELECT kind.name, (
         SELECT e.priority FROM executions AS e WHERE e.kind = kind.name AND e.state = 'PENDING'
@@ -219,13 +219,20 @@ WITH RECURSIVE level AS (
     )
     FROM level WHERE level.priority IS NOT NULL
 )
-SELECT extract(epoch FROM min(soonest.run_at) - clock_timestamp())::float8 AS seconds
+SELECT extract(epoch FROM soonest.run_at - clock_timestamp())::float8 AS seconds, level.priority, soonest.run_at
 FROM level CROSS JOIN LATERAL (
     SELECT e.run_at FROM executions AS e
     WHERE e.kind = level.name AND e.priority = level.priority AND e.state = 'PENDING'
     ORDER BY e.run_at LIMIT 1
 ) AS soonest
-WHERE level.priority IS NOT NULL;
+WHERE level.priority IS NOT NULL
+ORDER BY soonest.run_at LIMIT 1;
+
+-- name: next_run_at_from
+-- The same of one kind and one priority, not due before $3: where the first one was, so that the dead entries of what was
+-- claimed since are all there is to walk over. Index: executions_claim.
+SELECT extract(epoch FROM run_at - clock_timestamp())::float8 AS seconds, priority, run_at FROM executions
+WHERE kind = $1 AND priority = $2 AND state = 'PENDING' AND run_at >= $3 ORDER BY run_at LIMIT 1;
 
 -- name: get_execution
 -- Index: executions_pkey.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -194,6 +195,10 @@ async def check_waiting(full: asyncpg.Connection) -> None:
     assert plan.indexes == {"executions_claim"}
     assert plan.scanned_tables == set()
     assert plan.buffers < 60
+    plan = await plan_of(full, statement("next_run_at_from"), "noop", 0, datetime.now(UTC) - timedelta(hours=1))
+    assert plan.indexes == {"executions_claim"}
+    assert plan.scanned_tables == set()
+    assert plan.buffers < 20
 
 
 async def check_history(full: asyncpg.Connection) -> None:

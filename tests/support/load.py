@@ -23,12 +23,17 @@ WINDOW_SECONDS = 2.0
 
 
 class OfferedLoad:
-    """Submissions at a fixed rate, each a client of its own: an open loop, as the outside world is."""
+    """Submissions at a fixed rate, whatever becomes of them: an open loop, as the outside world is.
+
+    A client that has its answer goes on with what is due, and there is always one more client where all wait for
+    answers. So what is refused in no time costs this process no client, which would be dearer than the refusal.
+    """
 
     def __init__(self, submit: Callable[[UUID], Awaitable[object]], per_second: float) -> None:
         self._submit = submit
         self._per_second = per_second
         self._clients: set[asyncio.Task[None]] = set()
+        self._due = 0
         self.offered = 0
         self.refused = 0
         self.acknowledged: list[UUID] = []
@@ -37,25 +42,32 @@ class OfferedLoad:
         """Offer until cancelled. What falls due while the loop is busy is offered at once afterwards."""
         began = time.monotonic()
         while True:
-            due = int((time.monotonic() - began) * self._per_second)
-            for _ in range(due - self.offered):
-                client = asyncio.create_task(self._client(new_id()))
+            self._due = int((time.monotonic() - began) * self._per_second)
+            while self.offered < self._due:
+                client = asyncio.create_task(self._client())
                 self._clients.add(client)
-                client.add_done_callback(self._clients.discard)
-            self.offered = due
+                client.add_done_callback(self._gone)
+                await asyncio.sleep(0)
             await asyncio.sleep(_TICK_SECONDS)
 
     async def answered(self) -> None:
         """Until every client has its answer; their failures are raised."""
         await asyncio.gather(*self._clients)
 
-    async def _client(self, execution_id: UUID) -> None:
-        try:
-            await self._submit(execution_id)
-        except OverloadedError:
-            self.refused += 1
-        else:
-            self.acknowledged.append(execution_id)
+    def _gone(self, client: asyncio.Task[None]) -> None:
+        if client.cancelled() or client.exception() is None:
+            self._clients.discard(client)
+
+    async def _client(self) -> None:
+        while self.offered < self._due:
+            self.offered += 1
+            execution_id = new_id()
+            try:
+                await self._submit(execution_id)
+            except OverloadedError:
+                self.refused += 1
+            else:
+                self.acknowledged.append(execution_id)
 
 
 @asynccontextmanager
