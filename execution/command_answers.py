@@ -35,7 +35,7 @@ from execution.errors import (
 from execution.idempotency import DECISIONS, HOLD_SECONDS, SOON_SECONDS
 from execution.incoming_command import IncomingCommand
 from execution.keyed_answer import Answer, KeyedRequest
-from execution.presentation import etag, execution_to_json, linked, location
+from execution.presentation import etag, execution_document, linked, location
 from execution.problems import MEDIA_TYPE, problem_document
 from execution.service import ExecutionService
 from execution.shielded import to_its_end
@@ -161,7 +161,7 @@ def execution_answer(execution: Execution, *, is_new: bool) -> Answer:
     if is_new:
         headers["location"] = location(execution.id)
     status = HTTPStatus.ACCEPTED if is_new else HTTPStatus.OK
-    return Answer(status=status, headers=headers, body=orjson.dumps(linked(execution_to_json(execution))))
+    return Answer(status=status, headers=headers, body=orjson.dumps(linked(execution_document(execution))))
 
 
 def problem_answer(error: ExecutionServiceError, path: str | None) -> Answer:

@@ -8,20 +8,36 @@
 
 `progress` has `percentage`, `message` and `context`; `error` is null or has at least `type` and `message`. Times are ISO
 8601 with offset.
+
+A `Document` is for orjson, which writes times by itself and passes on what is stored as it is; a `JsonObject` is plain.
 """  # noqa: E501 - the rows of the table
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
+
+import orjson
 
 from execution.domain.events import EventType
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.history import HistoryItem
+from execution.repository.stored import StoredExecution
+
+Shown: TypeAlias = Execution | StoredExecution
+Document: TypeAlias = dict[str, Any]
 
 
-def execution_to_json(execution: Execution) -> JsonObject:
-    """The whole execution as one JSON object."""
+def execution_document(execution: Shown) -> Document:
+    """The whole execution."""
+    document = listed_execution_document(execution)
+    document["parameters"] = execution.parameters
+    document["progress"]["context"] = execution.progress.context
+    document["result"] = execution.result
+    return document
+
+
+def listed_execution_document(execution: Shown) -> Document:
+    """The execution as one item of a list, without what lists leave out."""
     return {
         "id": str(execution.id),
         "kind": execution.kind,
@@ -29,39 +45,36 @@ def execution_to_json(execution: Execution) -> JsonObject:
         "version": execution.version,
         "agent_id": execution.agent_id,
         "task_id": execution.task_id,
-        "parameters": execution.parameters,
-        "progress": {
-            "percentage": execution.progress.percentage,
-            "message": execution.progress.message,
-            "context": execution.progress.context,
-        },
-        "result": execution.result,
+        "progress": {"percentage": execution.progress.percentage, "message": execution.progress.message},
         "error": execution.error,
         "priority": execution.priority,
         "attempt": execution.attempt,
-        "run_at": _time(execution.run_at),
-        "created_at": _time(execution.created_at),
-        "started_at": _time(execution.started_at),
-        "updated_at": _time(execution.updated_at),
-        "completed_at": _time(execution.completed_at),
+        "run_at": execution.run_at,
+        "created_at": execution.created_at,
+        "started_at": execution.started_at,
+        "updated_at": execution.updated_at,
+        "completed_at": execution.completed_at,
     }
 
 
+def execution_to_json(execution: Execution) -> JsonObject:
+    """The whole execution as one JSON object."""
+    return _plain(execution_document(execution))
+
+
 def listed_execution_to_json(execution: Execution) -> JsonObject:
-    """The execution as one item of a list, without what lists leave out."""
-    document = execution_to_json(execution)
-    del document["parameters"], document["result"], document["progress"]["context"]
-    return document
+    """The item of a list as one JSON object."""
+    return _plain(listed_execution_document(execution))
 
 
-def linked(document: JsonObject) -> JsonObject:
+def linked(document: Document) -> Document:
     """The document of an execution with its links."""
     own = location(document["id"])
     document["links"] = {"self": own, "history": f"{own}/history", "events": f"{own}/events"}
     return document
 
 
-def etag(execution: Execution) -> str:
+def etag(execution: Shown) -> str:
     """The strong entity tag of an execution: its version."""
     return f'"{execution.version}"'
 
@@ -118,8 +131,9 @@ def _because(data: JsonObject) -> str:
     return f"  ({data['reason']})" if data.get("reason") else ""
 
 
-def _time(moment: datetime | None) -> Any:
-    return None if moment is None else moment.isoformat()
+def _plain(document: Document) -> JsonObject:
+    plain: JsonObject = orjson.loads(orjson.dumps(document))
+    return plain
 
 
 _SHOWN_CHARACTERS = 100

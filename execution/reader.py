@@ -13,6 +13,7 @@ from execution.errors import ExecutionNotYetCreatedError, InvalidFilterError, Ve
 from execution.repository.listing import DEFAULT_PAGE_SIZE, checked_moment
 from execution.repository.repository import MAX_HISTORY, ExecutionRepository
 from execution.state_manager import ExecutionStateManager
+from execution.stored_reader import StoredReader
 
 
 class ExecutionReader:
@@ -22,6 +23,11 @@ class ExecutionReader:
         self.repository = repository
         self.state_manager = state_manager
         self._tenant_id = tenant_id
+
+    @property
+    def stored(self) -> StoredReader:
+        """The same executions for whoever only passes them on."""
+        return StoredReader(self.repository.db, self._tenant_id)
 
     async def get_execution(self, execution_id: UUID) -> Execution:
         """The execution as it is now.

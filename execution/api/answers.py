@@ -8,8 +8,7 @@ from http import HTTPStatus
 import orjson
 from fastapi import Response
 
-from execution.domain.execution import Execution, JsonObject
-from execution.presentation import etag, execution_to_json, linked
+from execution.presentation import Document, Shown, etag, execution_document, linked
 
 
 class UnfinishedAnswer(Response):
@@ -17,15 +16,15 @@ class UnfinishedAnswer(Response):
 
 
 def execution_answer(
-    execution: Execution, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+    execution: Shown, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
 ) -> Response:
     """The whole execution."""
-    document = linked(execution_to_json(execution))
+    document = linked(execution_document(execution))
     return json_answer(document, status, {"ETag": etag(execution)} | dict(headers or {}))
 
 
 def json_answer(
-    document: JsonObject, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+    document: Document, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A document made of what JSON can say; not validated again on its way out."""
     return Response(orjson.dumps(document), status, headers, "application/json")

@@ -13,9 +13,9 @@ from fastapi import Query, Request, Response
 
 from execution.api.answers import json_answer
 from execution.api.values import Moment
-from execution.domain.execution import Execution, JsonObject
 from execution.domain.state import ExecutionState
-from execution.presentation import linked, listed_execution_to_json
+from execution.presentation import Document, linked, listed_execution_document
+from execution.repository.stored import StoredExecution
 from execution.request_errors import InvalidFieldsError
 from execution.service import ExecutionService
 
@@ -69,7 +69,7 @@ async def list_answer(request: Request, service: ExecutionService, filters: Filt
         return await _numbered_page(request, service, filters, window)
     limit = window.limit or DEFAULT_LIMIT
     before_id = None if window.cursor is None else _read_cursor(window.cursor)
-    found = await service.list_older(filters.to_mapping(), before_id=before_id, limit=limit + 1)
+    found = await service.stored.list_older(filters.to_mapping(), before_id=before_id, limit=limit + 1)
     following = _cursor(found[limit - 1]) if len(found) > limit else None
     document = {"items": _items(found[:limit]), "next_cursor": following}
     return _answer(request, document, {"cursor": following} if following else None)
@@ -77,7 +77,7 @@ async def list_answer(request: Request, service: ExecutionService, filters: Filt
 
 async def _numbered_page(request: Request, service: ExecutionService, filters: Filters, window: Window) -> Response:
     page, size = window.page or 1, window.page_size or DEFAULT_LIMIT
-    items, total = await service.list_executions(filters.to_mapping(), {"page": page, "page_size": size})
+    items, total = await service.stored.list_executions(filters.to_mapping(), {"page": page, "page_size": size})
     has_more = page * size < total and len(items) == size
     document = {
         "items": _items(items),
@@ -89,11 +89,11 @@ async def _numbered_page(request: Request, service: ExecutionService, filters: F
     return _answer(request, document, {"page": str(page + 1)} if has_more and page < MAX_PAGE else None)
 
 
-def _items(executions: list[Execution]) -> list[JsonObject]:
-    return [linked(listed_execution_to_json(one)) for one in executions]
+def _items(executions: list[StoredExecution]) -> list[Document]:
+    return [linked(listed_execution_document(one)) for one in executions]
 
 
-def _answer(request: Request, document: JsonObject, following: dict[str, str] | None) -> Response:
+def _answer(request: Request, document: Document, following: dict[str, str] | None) -> Response:
     headers = link_to_next(next_url(request, following)) if following else None
     return json_answer(document, headers=headers)
 
@@ -108,7 +108,7 @@ def link_to_next(url: str) -> dict[str, str]:
     return {"Link": f'<{url}>; rel="next"'}
 
 
-def _cursor(last: Execution) -> str:
+def _cursor(last: StoredExecution) -> str:
     """Where the page after that execution begins; opaque, so that it may become something else."""
     return urlsafe_b64encode(last.id.bytes).rstrip(b"=").decode()
 

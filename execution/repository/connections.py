@@ -63,20 +63,20 @@ class Connector:
         except DRIVER_ERRORS as error:
             raise unreachable(error) from error
 
-    async def create_pool(self, size: int) -> asyncpg.Pool:
-        """A pool of such connections, one of them open already.
+    async def create_pool(self, size: int, *, least: int = 1, **other_settings: str) -> asyncpg.Pool:
+        """A pool of such connections, `least` of them open already.
 
         Raises:
             DatabaseUnavailableError: as `connect`.
         """
         pool = asyncpg.create_pool(
             self._url,
-            min_size=1,
+            min_size=least,
             max_size=size,
             reset=_nothing_to_reset,
             timeout=self._connect_timeout,
             command_timeout=self._command_timeout,
-            server_settings=self._server_settings,
+            server_settings=self._server_settings | other_settings,
         )
         try:
             await pool

@@ -17,9 +17,15 @@ from execution.repository.schema import check_schema
 from execution.repository.wakeups import Wakeups
 from execution.shielded import to_its_end
 
+LISTS_AT_ONCE = 4
+_PLAN_FOR_VALUES = {"plan_cache_mode": "force_custom_plan"}
+"""Which index a list wants depends on the values: a generic plan cannot use executions_list_state, because a parameter
+proves nothing about its predicate, and seeks a small tenant's rows among all of a large one's."""
+
 
 class Database:
-    """The one way to PostgreSQL: `pool` for reads and commands, `lanes` for appends, `engine` for listing, `wakeups`.
+    """The one way to PostgreSQL: `pool` for reads and commands, `lanes` for appends, `list_pool` for listing, `engine`
+    for administration, `wakeups`.
 
     Its start talks to the database first and checks the schema, so that a wrong address or missing tables fail there.
     """
@@ -54,6 +60,7 @@ class Database:
         self.wakeups = Wakeups(self._connector, enabled=notify)
         self._pool_size = pool_size
         self._pool: asyncpg.Pool | None = None
+        self._list_pool: asyncpg.Pool | None = None
         self._engine: AsyncEngine | None = None
         self._stack = AsyncExitStack()
 
@@ -69,8 +76,15 @@ class Database:
         return self._pool
 
     @property
+    def list_pool(self) -> asyncpg.Pool:
+        """A small pool whose connections plan for the values that they are given."""
+        if self._list_pool is None:
+            raise ServiceClosedError("The database")
+        return self._list_pool
+
+    @property
     def engine(self) -> AsyncEngine:
-        """SQLAlchemy's engine over connections of the same kind, for listing and administration."""
+        """SQLAlchemy's engine over connections of that kind, for administration."""
         if self._engine is None:
             raise ServiceClosedError("The database")
         return self._engine
@@ -116,8 +130,10 @@ class Database:
         stack.push_async_callback(self._close_pool)
         await check_schema(self._pool)
         self.clock.synchronize(await self._pool.fetchval("SELECT clock_timestamp()"))
+        self._list_pool = await self._connector.create_pool(LISTS_AT_ONCE, least=0, **_PLAN_FOR_VALUES)
+        stack.push_async_callback(self._close_list_pool)
         self._engine = create_async_engine(
-            "postgresql+asyncpg://", async_creator=self._connect_for_lists, pool_size=2, max_overflow=2
+            "postgresql+asyncpg://", async_creator=self._connect_for_engine, pool_size=2, max_overflow=2
         )
         stack.push_async_callback(self._close_engine)
         stack.push_async_callback(self.wakeups.stop)
@@ -125,13 +141,16 @@ class Database:
         stack.push_async_callback(self.lanes.stop)
         await self.lanes.start()
 
-    async def _connect_for_lists(self) -> asyncpg.Connection:
-        # Which index a list wants depends on the values: a generic plan cannot use executions_list_state, because a
-        # parameter proves nothing about its predicate, and seeks a small tenant's rows among all of a large one's.
-        return await self._connector.connect(plan_cache_mode="force_custom_plan")
+    async def _connect_for_engine(self) -> asyncpg.Connection:
+        return await self._connector.connect(**_PLAN_FOR_VALUES)
 
     async def _close_pool(self) -> None:
         pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.terminate()
+
+    async def _close_list_pool(self) -> None:
+        pool, self._list_pool = self._list_pool, None
         if pool is not None:
             pool.terminate()
 

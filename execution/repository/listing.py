@@ -5,25 +5,52 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
+from functools import lru_cache, partial
+from operator import eq, ge, lt, ne
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, null, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+import asyncpg
+from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy.dialects import registry
 
 from execution.domain.execution import Execution
 from execution.domain.state import ExecutionState
 from execution.domain.text import storable
 from execution.errors import InvalidFilterError
-from execution.repository.reading import translating
+from execution.repository.connections import DRIVER_ERRORS
+from execution.repository.reading import translated
 from execution.repository.records import execution_from_row
+from execution.repository.stored import STORED_COLUMNS
 from execution.repository.tables import executions
 
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE = 1_000_000_000
-_HEAVY = {"parameters", "result", "progress_context"}
+_NO_DOCUMENTS = {"parameters": "{}", "result": None, "progress_context": None}
 """Columns a list leaves out: a page of large documents helps nobody."""
+
+
+class What(Enum):
+    """What is asked of the executions that match."""
+
+    SHOWN = "shown"
+    """What lists show (`stored.py`)."""
+    WITHOUT_DOCUMENTS = "without documents"
+    COUNT = "count"
+    NOT_ENDED = "not ended"
+
+    def query(self) -> Select[Any]:
+        """All of it, without conditions of the asker."""
+        column = executions.c
+        if self is What.SHOWN:
+            return select(*(column[name] for name in STORED_COLUMNS))
+        if self is What.WITHOUT_DOCUMENTS:
+            return select(*(one for one in column if one.name not in _NO_DOCUMENTS))
+        if self is What.COUNT:
+            return select(func.count())
+        return select(column.id).where(column.completed_at.is_(None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +79,10 @@ class ExecutionFilters:
             raise InvalidFilterError(name, values[name], f"one of {', '.join(cls.__dataclass_fields__)}")
         return cls(**{name: _PARSERS[name](name, value) for name, value in values.items()})
 
+    def given(self) -> dict[str, Any]:
+        """Those that are given, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
@@ -78,44 +109,33 @@ class Page:
 
 
 async def list_page(
-    engine: AsyncEngine, tenant_id: str, filters: ExecutionFilters, page: Page
-) -> tuple[list[Execution], int]:
+    pool: asyncpg.Pool, wanted: What, tenant_id: str, filters: ExecutionFilters, page: Page
+) -> tuple[list[asyncpg.Record], int]:
     """One numbered page, newest first, and how many match in all."""
-    query = _matching(_columns(), tenant_id, filters).order_by(executions.c.id.desc())
-    query = query.limit(page.page_size).offset((page.page - 1) * page.page_size)
-    count = _matching(select(func.count()), tenant_id, filters)
-    with translating("Listing executions"):
-        async with engine.connect() as connection:
-            rows = (await connection.execute(query)).mappings().all()
-            total = (await connection.execute(count)).scalar_one()
-    return [_light_execution(row) for row in rows], total
+    matching = {"tenant_id": tenant_id} | filters.given()
+    window = {"limit": page.page_size, "offset": (page.page - 1) * page.page_size}
+    rows = await _fetch(pool, wanted, matching | window)
+    ((total,),) = await _fetch(pool, What.COUNT, matching)
+    return rows, total
 
 
 async def list_after(
-    engine: AsyncEngine, tenant_id: str, filters: ExecutionFilters, *, before_id: UUID | None, limit: int
-) -> list[Execution]:
+    pool: asyncpg.Pool, wanted: What, tenant_id: str, filters: ExecutionFilters, *, before_id: UUID | None, limit: int
+) -> list[asyncpg.Record]:
     """The `limit` newest executions older than `before_id` (None: from the newest on). Index: executions_list."""
     check_limit("limit", limit)
-    query = _matching(_columns(), tenant_id, filters)
-    if before_id is not None:
-        query = query.where(executions.c.id < before_id)
-    with translating("Listing executions"):
-        async with engine.connect() as connection:
-            rows = (await connection.execute(query.order_by(executions.c.id.desc()).limit(limit))).mappings().all()
-    return [_light_execution(row) for row in rows]
+    after = {} if before_id is None else {"before_id": before_id}
+    return await _fetch(pool, wanted, {"tenant_id": tenant_id} | filters.given() | after | {"limit": limit})
 
 
-async def list_cancellable(engine: AsyncEngine, tenant_id: str, filters: ExecutionFilters, *, limit: int) -> list[UUID]:
+async def list_cancellable(pool: asyncpg.Pool, tenant_id: str, filters: ExecutionFilters, *, limit: int) -> list[UUID]:
     """Those that neither have ended nor are being cancelled, newest first: `limit`, and one more if there are more."""
     check_limit("limit", limit)
     if filters == ExecutionFilters():
         # All executions of a tenant are not cancelled by an omission.
         raise InvalidFilterError("filters", {}, f"at least one of {', '.join(ExecutionFilters.__dataclass_fields__)}")
-    query = _matching(select(executions.c.id), tenant_id, filters)
-    query = query.where(executions.c.completed_at.is_(None), executions.c.state != ExecutionState.CANCELLING)
-    with translating("Listing executions"):
-        async with engine.connect() as connection:
-            return list((await connection.execute(query.order_by(executions.c.id.desc()).limit(limit + 1))).scalars())
+    values = {"tenant_id": tenant_id, "other_than": ExecutionState.CANCELLING} | filters.given() | {"limit": limit + 1}
+    return [row["id"] for row in await _fetch(pool, What.NOT_ENDED, values)]
 
 
 def check_limit(name: str, limit: object) -> None:
@@ -138,25 +158,37 @@ def checked_moment(name: str, value: object) -> datetime:
         raise InvalidFilterError(name, value, "a time within the years 1 to 9999") from None
 
 
-def _columns() -> Select[Any]:
-    return select(*(null().label(one.name) if one.name in _HEAVY else one for one in executions.c))
+async def _fetch(pool: asyncpg.Pool, what: What, values: Mapping[str, Any]) -> list[asyncpg.Record]:
+    sql, names = listing_statement(what, tuple(values))
+    try:
+        rows: list[asyncpg.Record] = await pool.fetch(sql, *(values[name] for name in names))
+    except DRIVER_ERRORS as error:
+        raise translated("Listing executions", error) from error
+    return rows
 
 
-def _matching(query: Select[Any], tenant_id: str, filters: ExecutionFilters) -> Select[Any]:
-    column = executions.c
-    query = query.select_from(executions).where(column.tenant_id == tenant_id)
-    for name in ("state", "kind", "agent_id", "task_id", "parent_id"):
-        if (value := getattr(filters, name)) is not None:
-            query = query.where(column[name] == value)
-    if filters.created_after is not None:
-        query = query.where(column.created_at >= filters.created_after)
-    if filters.created_before is not None:
-        query = query.where(column.created_at < filters.created_before)
-    return query
+@lru_cache(maxsize=512)
+def listing_statement(what: What, given: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The statement that uses these values, and their names in the order of its parameters.
+
+    SQLAlchemy writes it, once for each combination that anybody asks for; the driver runs it without its transactions
+    around single reads, which cost two round trips more than the read.
+    """
+    query = what.query().select_from(executions)
+    for name in given:
+        if name in _CONDITIONS:
+            query = query.where(_CONDITIONS[name](bindparam(name)))
+    if "limit" in given:
+        query = query.order_by(executions.c.id.desc()).limit(bindparam("limit"))
+    if "offset" in given:
+        query = query.offset(bindparam("offset"))
+    compiled = query.compile(dialect=_DIALECT)
+    return str(compiled), tuple(compiled.positiontup or ())
 
 
-def _light_execution(row: Mapping[str, Any]) -> Execution:
-    return execution_from_row(dict(row) | {"parameters": "{}"})
+def light_execution(row: asyncpg.Record) -> Execution:
+    """The execution of a row of `What.WITHOUT_DOCUMENTS`."""
+    return execution_from_row(dict(row) | _NO_DOCUMENTS)
 
 
 def _state(name: str, value: object) -> ExecutionState:
@@ -196,4 +228,16 @@ _PARSERS: dict[str, Callable[[str, object], Any]] = {
     "parent_id": _uuid,
     "created_after": _time,
     "created_before": _time,
+}
+
+_DIALECT = registry.load("postgresql.asyncpg")()
+_CONDITIONS: dict[str, Callable[[Any], Any]] = {
+    name: partial(operator, executions.c[column])
+    for name, operator, column in (
+        *((name, eq, name) for name in ("tenant_id", "state", "kind", "agent_id", "task_id", "parent_id")),
+        ("other_than", ne, "state"),
+        ("created_after", ge, "created_at"),
+        ("created_before", lt, "created_at"),
+        ("before_id", lt, "id"),
+    )
 }

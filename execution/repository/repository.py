@@ -20,7 +20,15 @@ from execution.errors import ExecutionNotFoundError, InvalidExecutionStateError,
 from execution.keyed_answer import AnswerTo
 from execution.repository.append import Claimant
 from execution.repository.database import Database
-from execution.repository.listing import ExecutionFilters, Page, list_after, list_cancellable, list_page
+from execution.repository.listing import (
+    ExecutionFilters,
+    Page,
+    What,
+    light_execution,
+    list_after,
+    list_cancellable,
+    list_page,
+)
 from execution.repository.reading import fetch, fetch_row
 from execution.repository.records import execution_from_row, history_item_from_row
 
@@ -60,14 +68,18 @@ class ExecutionRepository:
             InvalidFilterError: an unknown filter or state, a page out of range.
         """
         wanted, page = ExecutionFilters.from_mapping(filters), Page.from_mapping(pagination)
-        return await list_page(self.db.engine, tenant_id, wanted, page)
+        rows, total = await list_page(self.db.list_pool, What.WITHOUT_DOCUMENTS, tenant_id, wanted, page)
+        return [light_execution(row) for row in rows], total
 
     async def list_after(
         self, filters: Mapping[str, Any], *, before_id: UUID | None, limit: int, tenant_id: str = "default"
     ) -> list[Execution]:
         """The next `limit` executions older than `before_id`, newest first: as fast on page 1,000 as on page 1."""
         wanted = ExecutionFilters.from_mapping(filters)
-        return await list_after(self.db.engine, tenant_id, wanted, before_id=before_id, limit=limit)
+        rows = await list_after(
+            self.db.list_pool, What.WITHOUT_DOCUMENTS, tenant_id, wanted, before_id=before_id, limit=limit
+        )
+        return [light_execution(row) for row in rows]
 
     async def list_cancellable(
         self, filters: Mapping[str, Any], *, limit: int, tenant_id: str = "default"
@@ -78,7 +90,7 @@ class ExecutionRepository:
             InvalidFilterError: no filter, an unknown one, a limit out of range.
         """
         wanted = ExecutionFilters.from_mapping(filters)
-        return await list_cancellable(self.db.engine, tenant_id, wanted, limit=limit)
+        return await list_cancellable(self.db.list_pool, tenant_id, wanted, limit=limit)
 
     def append(
         self,

@@ -238,6 +238,13 @@ WHERE kind = $1 AND priority = $2 AND state = 'PENDING' AND run_at >= $3 ORDER B
 -- Index: executions_pkey.
 SELECT * FROM executions WHERE id = $1;
 
+-- name: get_stored_execution
+-- What clients are shown of one, in the order of `stored.py`. Index: executions_pkey.
+SELECT
+    id, kind, state, version, agent_id, task_id, progress_percentage, progress_message, error, priority, attempt, run_at,
+    created_at, started_at, updated_at, completed_at, parameters, result, progress_context
+FROM executions WHERE id = $1 AND tenant_id = $2;
+
 -- name: get_executions
 -- The rows of these ids, for a worker that looks whether it still holds what it runs. Index: executions_pkey.
 SELECT * FROM executions WHERE id = ANY($1::uuid[]);

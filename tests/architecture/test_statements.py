@@ -6,20 +6,22 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import event
 
 from execution.domain.state import ExecutionState
 from execution.repository.connections import Connector
 from execution.repository.database import Database
-from execution.repository.listing import ExecutionFilters, list_after
+from execution.repository.listing import ExecutionFilters, What, listing_statement
 from execution.repository.records import from_json
 from execution.repository.statements import statement, statements
 from tests.support.given import WORKER
+from tests.support.stored import AnyConnection
+
+PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 FINISHED = 50_000
 WAITING = 1_000
@@ -116,7 +118,7 @@ async def full(hot: asyncpg.Connection) -> asyncpg.Connection:
     return hot
 
 
-async def plan_of(connection: asyncpg.Connection, sql: str, *arguments: object) -> Plan:
+async def plan_of(connection: AnyConnection | PooledConnection, sql: str, *arguments: object) -> Plan:
     """The generic plan of a statement, run and rolled back. EXPLAIN shows it of an EXECUTE only."""
     literals = ", ".join("NULL" if one is None else f"'{one}'" for one in arguments)
     transaction = connection.transaction()
@@ -310,27 +312,12 @@ async def check_lists(database: Database) -> None:
         ("default", ExecutionFilters(), None),
         ("default", ExecutionFilters(state=ExecutionState.COMPLETED), None),
     ):
-        statement_sent = await sent(database, filters, tenant_id)
-        async with database.engine.connect() as connection:
-            driver_connection = (await connection.get_raw_connection()).driver_connection
-            assert driver_connection is not None
-            plan = await plan_of(driver_connection, *statement_sent)
+        values = {"tenant_id": tenant_id} | filters.given() | {"before_id": A_FINISHED_ONE, "limit": 10}
+        sql, names = listing_statement(What.SHOWN, tuple(values))
+        async with database.list_pool.acquire() as connection:
+            plan = await plan_of(connection, sql, *(values[name] for name in names))
         # Where nearly every row matches, the primary key is as good as the tenant's index.
         assert plan.indexes == {index} or (index is None and plan.indexes <= {"executions_list", "executions_pkey"})
         assert plan.scanned_tables == set(), filters
         assert not plan.has_sort, filters
         assert plan.buffers < 60, filters
-
-
-async def sent(database: Database, filters: ExecutionFilters, tenant_id: str) -> tuple[Any, ...]:
-    """What SQLAlchemy sends for a page by key: the statement and its arguments."""
-    statements_sent: list[tuple[Any, ...]] = []
-
-    def record(_connection: object, _cursor: object, sql: str, arguments: tuple[object, ...], *_: object) -> None:
-        statements_sent.append((sql, *arguments))
-
-    event.listen(database.engine.sync_engine, "before_cursor_execute", record)
-    await list_after(database.engine, tenant_id, filters, before_id=A_FINISHED_ONE, limit=10)
-    event.remove(database.engine.sync_engine, "before_cursor_execute", record)
-    (only,) = statements_sent
-    return only

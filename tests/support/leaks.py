@@ -34,20 +34,22 @@ class Holdings:
 
 async def fill_pool(database: Database) -> None:
     """Open every connection that the pools keep, so that what they hold can be compared. Hangs if one was lost."""
-    lists = database.engine.pool
-    assert isinstance(lists, QueuePool)
+    administration = database.engine.pool
+    assert isinstance(administration, QueuePool)
     async with AsyncExitStack() as stack, asyncio.timeout(_SETTLE_SECONDS):
-        for _ in range(database.pool.get_max_size()):
-            await stack.enter_async_context(database.pool.acquire())
-        for _ in range(lists.size()):
+        for pool in (database.pool, database.list_pool):
+            for _ in range(pool.get_max_size()):
+                await stack.enter_async_context(pool.acquire())
+        for _ in range(administration.size()):
             await stack.enter_async_context(database.engine.connect())
 
 
 def connections_in_use(database: Database) -> int:
     """How many connections of the pools are with somebody."""
-    lists = database.engine.pool
-    assert isinstance(lists, QueuePool)
-    return database.pool.get_size() - database.pool.get_idle_size() + lists.checkedout()
+    administration = database.engine.pool
+    assert isinstance(administration, QueuePool)
+    in_use = (pool.get_size() - pool.get_idle_size() for pool in (database.pool, database.list_pool))
+    return sum(in_use) + administration.checkedout()
 
 
 async def holdings(sql: AnyConnection) -> Holdings:

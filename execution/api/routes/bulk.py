@@ -24,9 +24,9 @@ from execution.api.caller import OwnService
 from execution.api.documented_answers import EACH
 from execution.api.idempotency import IdempotentRoute, OwnKey
 from execution.bulk_answers import Answer, BulkCancellation
-from execution.domain.execution import Execution, JsonObject
+from execution.domain.execution import Execution
 from execution.errors import ExecutionServiceError
-from execution.presentation import linked, listed_execution_to_json
+from execution.presentation import Document, linked, listed_execution_document
 from execution.problems import invalid_field, problem_document
 from execution.request_errors import InvalidFieldsError
 from execution.submission import Submission
@@ -96,14 +96,14 @@ def _id_of(answer: Answer) -> UUID | None:
     return answer.id if isinstance(answer, Execution) else getattr(answer, "execution_id", None)
 
 
-def _item(execution_id: UUID | None, answer: Answer, status: HTTPStatus) -> JsonObject:
+def _item(execution_id: UUID | None, answer: Answer, status: HTTPStatus) -> Document:
     known_id = None if execution_id is None else str(execution_id)
     if isinstance(answer, ExecutionServiceError):
         return {"status": answer.status, "id": known_id, "problem": problem_document(answer)}
-    return {"status": status, "id": known_id, "execution": linked(listed_execution_to_json(answer))}
+    return {"status": status, "id": known_id, "execution": linked(listed_execution_document(answer))}
 
 
-def _multi_status(document: JsonObject, refusals: Sequence[ExecutionServiceError]) -> Response:
+def _multi_status(document: Document, refusals: Sequence[ExecutionServiceError]) -> Response:
     """The answer; one to be made anew, if asked again under the same key, while a repetition may do more."""
     kind = UnfinishedAnswer if any(one.retriable for one in refusals) else Response
     return kind(orjson.dumps(document), HTTPStatus.MULTI_STATUS, media_type="application/json")

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 
 from execution.api.answers import execution_answer
 from execution.api.caller import OwnService
 from execution.api.documented_answers import COMMANDED
 from execution.api.idempotency import IdempotentRoute, OwnKey
+from execution.api.made_at_once import made_at_once
 from execution.api.models import ExecutionDocument
 from execution.api.preconditions import OwnIfMatch
 from execution.api.values import ONE
@@ -47,7 +48,7 @@ class Commanded:
         return execution_answer(execution)
 
 
-OwnExecution = Annotated[Commanded, Depends()]
+OwnExecution = Annotated[Commanded, made_at_once(Commanded)]
 Body = CommandRequest | None
 _command = partial(router.post, response_model=ExecutionDocument, responses=COMMANDED)
 

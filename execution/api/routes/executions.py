@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from execution.api.answers import execution_answer, json_answer
 from execution.api.caller import OwnService
@@ -15,6 +15,7 @@ from execution.api.documented_answers import CREATED, DELETED, LISTED, READ
 from execution.api.door import OwnDoor
 from execution.api.errors import VersionNotReachedError
 from execution.api.idempotency import IdempotentRoute, OwnKey
+from execution.api.made_at_once import made_at_once
 from execution.api.models import ExecutionDocument, ExecutionList, HistoryPage
 from execution.api.paging import DEFAULT_LIMIT, MAX_LIMIT, Filters, Window, link_to_next, list_answer, next_url
 from execution.api.preconditions import IfNoneMatch, OwnIfMatch
@@ -24,7 +25,7 @@ from execution.api.values import ONE, VERSION_LIMIT, Moment, Version
 from execution.api.waiting_for_an_end import waited_for
 from execution.domain.execution import Execution
 from execution.errors import VersionConflict
-from execution.presentation import etag, location
+from execution.presentation import Shown, etag, location
 from execution.request_errors import InvalidFieldsError
 from execution.service import ExecutionService
 
@@ -55,8 +56,8 @@ async def create_execution(
 async def list_executions(
     request: Request,
     service: OwnService,
-    filters: Annotated[Filters, Depends()],
-    window: Annotated[Window, Depends()],
+    filters: Annotated[Filters, made_at_once(Filters)],
+    window: Annotated[Window, made_at_once(Window)],
 ) -> Response:
     """Executions, newest first, without parameters and results: by cursor, or by page number with a total."""
     return await list_answer(request, service, filters, window)
@@ -106,16 +107,14 @@ def _accepted(execution: Execution) -> Response:
     return execution_answer(execution, HTTPStatus.ACCEPTED, {"Location": location(execution.id)})
 
 
-async def _read(
-    service: ExecutionService, execution_id: UUID, version: int | None, moment: datetime | None
-) -> Execution:
+async def _read(service: ExecutionService, execution_id: UUID, version: int | None, moment: datetime | None) -> Shown:
     if version is not None and moment is not None:
         message = "Only one of at_version and at can say when"
         raise InvalidFieldsError([{"in": "query", "pointer": "#/at", "message": message}])
     if moment is not None:
         return await service.get_execution_as_of(execution_id, moment)
     if version is None:
-        return await service.get_execution(execution_id)
+        return await service.stored.get_execution(execution_id)
     try:
         return await service.get_execution_at(execution_id, version)
     except VersionConflict:
