@@ -23,6 +23,7 @@ from execution.embedded import EmbeddedPostgres
 from execution.key_token import KeyToken
 from execution.log import withhold
 from execution.repository.schema import EXPECTED_REVISION
+from execution.settings import Settings
 from tests.support.database import own_database
 from tests.support.shell import WITHIN, Shell, said
 from tests.support.waiting import eventually
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.xdist_group("cli")
 
 GUIDE = Path(__file__).parents[2] / "docs" / "cli.md"
 NOBODY = "01890000-0000-7000-8000-000000000000"
+DEFAULT_DRAIN_SECONDS = Settings.model_fields["drain_timeout_seconds"].default
 
 EXECUTION_KEYS = {
     *("id", "kind", "state", "version", "agent_id", "task_id", "parameters", "progress", "result", "error"),
@@ -400,7 +402,7 @@ class TestWorker:
             process.send_signal(signal.SIGTERM)
             said(process, "worker.draining")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=5) == 128 + signal.SIGTERM
+            assert process.wait(timeout=DEFAULT_DRAIN_SECONDS / 2) == 128 + signal.SIGTERM
         ended = shell.run("get", identity, "--json").document
         assert (ended["state"], ended["error"]["type"]) == ("FAILED", "outcome_unknown")
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,7 +17,7 @@ from events.command_client import CommandClient
 from events.command_envelope import CommandReply
 from events.commands import NotSentError
 from tests.support.cli_process import cli_process
-from tests.support.http_server import server_process
+from tests.support.http_server import ServerProcess, server_process
 from tests.support.kafka import delete_topics
 from tests.support.kafka_commands import CommandTopics, signer
 from tests.support.published import all_published
@@ -42,17 +43,33 @@ def figures(exposition: str) -> dict[str, float]:
     return {name: float(value) for name, value in lines if "{" not in name}
 
 
+def client_of(server: ServerProcess, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=server.url, headers=headers, timeout=SOON)
+
+
+async def figures_of(client: httpx.AsyncClient, published: int) -> dict[str, float] | None:
+    """What a scrape brings, once so many are published or more."""
+    said = figures((await client.get("/metrics")).text)
+    return said if said["execution_relay_published_total"] >= published else None
+
+
+async def is_counted(client: httpx.AsyncClient) -> bool:
+    answered = 'execution_commands_answered_total{command="create",status="202"} 1.0'
+    return answered in (await client.get("/metrics")).text
+
+
 async def test_what_is_submitted_is_published(
     kafka: str, events_topic: str, database_url: str, sql: AnyConnection
 ) -> None:
     settings: dict[str, Any] = {"kafka_bootstrap_servers": kafka, "kafka_events_topic": events_topic}
-    async with server_process(database_url, **settings) as server, httpx.AsyncClient(base_url=server.url) as client:
+    async with server_process(database_url, **settings) as server, client_of(server) as client:
         for _ in range(10):
             headers = {"Prefer": "wait=10", "traceparent": TRACE}
             answer = await client.post("/v1/executions", json={"kind": "noop"}, headers=headers)
             assert answer.json()["state"] == "COMPLETED"
         found = await all_published(kafka, events_topic, sql, within=SOON)
-        said = figures((await client.get("/metrics")).text)
+        # what is on the topic can be read there before the server has its acknowledgement
+        said = await eventually(partial(figures_of, client, len(found.events)), within=SOON, what="the figures")
         ready = (await client.get("/health/ready")).json()
     assert found.repeats == 0
     assert {(one.tenant, one.traceparent, one.source) for one in found.events} == {
@@ -76,11 +93,11 @@ async def test_what_is_commanded_is_done(kafka: str, database_url: str) -> None:
         async with server_process(database_url, **settings) as server, topics.client("settings") as commands:
             created = await until_created(commands)
             assert created.execution is not None
-            async with httpx.AsyncClient(base_url=server.url, headers={"authorization": f"Bearer {API_KEY}"}) as client:
+            async with client_of(server, {"authorization": f"Bearer {API_KEY}"}) as client:
                 assert created.execution == (await client.get(created.execution["links"]["self"])).json()
                 assert (await client.get("/health/ready")).json()["checks"]["commands"]["status"] == "ok"
-                said = (await client.get("/metrics")).text
-            assert 'execution_commands_answered_total{command="create",status="202"} 1.0' in said
+                # a reply can be read before the server has its acknowledgement
+                await eventually(partial(is_counted, client), within=SOON, what="the command is counted")
         async with (
             cli_process("commands", environment(database_url, **settings)) as process,
             topics.client("settings") as commands,
@@ -122,7 +139,7 @@ async def signing_secret_of(database_url: str, **settings: Any) -> Any:
 
 async def test_a_broker_that_is_away_keeps_nobody_from_working(database_url: str) -> None:
     settings: dict[str, Any] = {"kafka_bootstrap_servers": "127.0.0.1:9", "kafka_timeout_seconds": 1}
-    async with server_process(database_url, **settings) as server, httpx.AsyncClient(base_url=server.url) as client:
+    async with server_process(database_url, **settings) as server, client_of(server) as client:
         answer = await client.post("/v1/executions", json={"kind": "noop"}, headers={"Prefer": "wait=10"})
         assert answer.json()["state"] == "COMPLETED"
         ready = await client.get("/health/ready")

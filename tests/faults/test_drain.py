@@ -7,11 +7,11 @@ import signal
 from execution.domain.execution import Execution
 from execution.domain.state import ExecutionState
 from execution.service import ExecutionService
+from execution.worker import STOP_SECONDS
 from tests.faults.conftest import Ledger
 from tests.support.checker import check_database
-from tests.support.service import ended, reached, states_of
+from tests.support.service import PATIENCE, ended, reached, states_of
 from tests.support.stored import AnyConnection
-from tests.support.waiting import eventually
 from tests.support.worker_process import worker_process
 
 S = ExecutionState
@@ -30,9 +30,9 @@ def assert_is_unknown(execution: Execution) -> None:
 
 
 async def test_an_idle_worker_ends_at_once(client: ExecutionService, database_url: str, sql: AnyConnection) -> None:
-    async with worker_process(database_url) as worker:
+    async with worker_process(database_url, drain_timeout_seconds=2 * PATIENCE) as worker:
         worker.signal(signal.SIGTERM)
-        assert await worker.ended(within=5) == 0
+        assert await worker.ended() == 0
     assert await left_behind(sql) == (0, 0)
 
 
@@ -63,7 +63,7 @@ async def test_what_does_not_end_is_interrupted_and_says_so(
         again = await client.create_execution("fault.again", ledger.gated)
         await ledger.holds(2)
         worker.signal(signal.SIGTERM)
-        assert await worker.ended(within=4) == 0, "handlers that obey are not waited for any longer"
+        assert await worker.ended(within=STOP_SECONDS) == 0, "handlers that obey are not waited for any longer"
     assert await left_behind(sql) == (0, 0)
     assert_is_unknown(await client.get_execution(once.id))
     waiting = await client.get_execution(again.id)
@@ -131,7 +131,7 @@ async def test_a_drained_worker_leaves_its_backlog_to_the_next(
     async def none_runs() -> bool:
         return (await client.list_executions({"state": "RUNNING"}))[1] == 0
 
-    await eventually(none_runs, within=1, what="nothing runs")
+    assert await none_runs()
     async with worker_process(database_url):
         for execution in executions:
             assert (await ended(client, execution.id)).state is S.COMPLETED

@@ -25,8 +25,10 @@ TIMEOUT = SHORT["worker_timeout_seconds"]
 HELD_SECONDS = 3 * TIMEOUT
 """Long enough for each to have buried the other twice, if it took its own time for the other's."""
 
-ESTIMATE = 0.01
-"""Seconds by which a process may be wrong about the database's time: the way of an answer."""
+ESTIMATE = 0.25
+"""Seconds by which a process may be behind the database's time: the way of an answer, on a busy machine."""
+LATE = 5.0
+"""Seconds that are late on no machine, and far from ten minutes."""
 
 ten_minutes_wrong = pytest.mark.parametrize("wrong_by", [-600.0, 600.0], ids=["behind", "ahead"])
 
@@ -69,7 +71,7 @@ async def assert_times_are_in_order(sql: AnyConnection, since: datetime) -> None
     rows = await sql.fetch("SELECT execution_id, occurred_at FROM execution_events ORDER BY execution_id, version")
     assert rows
     until = await sql.fetchval("SELECT clock_timestamp()")
-    assert all(since <= row["occurred_at"] <= until for row in rows)
+    assert all(since - timedelta(seconds=ESTIMATE) <= row["occurred_at"] <= until for row in rows)
     for before, after in pairwise(rows):
         assert before["execution_id"] != after["execution_id"] or before["occurred_at"] <= after["occurred_at"]
 
@@ -149,5 +151,5 @@ async def check_retry_delay(client: ExecutionService, sql: AnyConnection, folder
 
 
 def assert_is_about(seconds: float, took: timedelta) -> None:
-    """Not earlier, as far as two estimates of the database's time can tell, and less than a second later."""
-    assert timedelta(seconds=seconds - ESTIMATE) <= took < timedelta(seconds=seconds + 1)
+    """Not earlier, as far as two estimates of the database's time can tell, and not by ten minutes later."""
+    assert timedelta(seconds=seconds - ESTIMATE) <= took < timedelta(seconds=seconds + LATE)

@@ -324,6 +324,7 @@ class TestScheduling:
         executions = [await service.create_execution("held") for _ in range(4)]
         await handlers.gate.has_started()
         await so_many_run(service, 2)
+        await eventually(lambda: handlers.gate.runs >= 2, within=5, what="their handlers have begun")
         assert handlers.gate.runs == 2
         handlers.gate.let_go.set()
         for execution in executions:

@@ -136,7 +136,8 @@ class TestWait:
         steps.let_go.set()
         after = await waiting
         assert (after.state, after.result) == (S.COMPLETED, {"answer": 42})
-        assert await service.wait(execution.id, 0.01) == after, "what has ended is there at once"
+        before_a_poll = service.settings.poll_interval_seconds / 2
+        assert await service.wait(execution.id, before_a_poll) == after, "what has ended is there at once"
 
     async def test_it_gives_up_and_the_execution_goes_on(self, service: ExecutionService, steps: Steps) -> None:
         execution = await service.create_execution(KIND)

@@ -17,6 +17,7 @@ from execution.errors import ServiceClosedError
 from execution.lifecycle import kept_running
 from execution.repository.database import Database
 from execution.repository.repository import ExecutionRepository
+from execution.repository.wakeups import Topic
 from execution.state_manager import ExecutionStateManager
 from tests.support.stored import carry_out, submit
 from tests.support.waiting import eventually, no_leaked_tasks
@@ -46,6 +47,17 @@ async def watching(
     async with no_leaked_tasks(), kept_running("end watcher", watcher.run):
         await asyncio.sleep(0)  # it has begun: its first question is for those who waited already
         yield watcher
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """One that listens: the beginning of that wakes whoever waits, and would be counted as a question."""
+    database, listens = Database(database_url), asyncio.Event()
+    database.wakeups.subscribe(Topic.ENDED, listens.set, from_others_only=True)
+    async with database:
+        async with asyncio.timeout(SOON):
+            await listens.wait()
+        yield database
 
 
 @pytest.fixture

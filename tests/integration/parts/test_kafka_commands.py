@@ -18,6 +18,7 @@ from tests.support.kafka import producer, read_topic
 from tests.support.waiting import eventually, no_leaked_tasks
 
 SOON = 40.0
+LONG_ENOUGH_TO_SEND = 1.0
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ async def test_what_nobody_waits_for_any_more_is_not_answered(kafka: str, topics
         async with answering(kafka, topics):
             await bus.request("warm.up", {}, timeout=SOON)
         with pytest.raises(NoReplyError):
-            await bus.request("model.complete", {}, timeout=0.3)
+            await bus.request("model.complete", {}, timeout=LONG_ENOUGH_TO_SEND)
         responder = responder_of(kafka, topics, stuck.bus())
         async with running(responder):
             await eventually(lambda: responder.tally.expired == 1, within=SOON, what="the expired command")

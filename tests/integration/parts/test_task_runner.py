@@ -16,6 +16,7 @@ from execution.domain.outcome import Failed, PartialSuccess
 from execution.domain.state import ExecutionState
 from execution.handlers import TaskContext
 from tests.support.service import Counted
+from tests.support.stored import waiting_sessions
 from tests.support.task_bench import KIND, Bench, Gate
 from tests.support.waiting import eventually
 
@@ -230,10 +231,7 @@ class TestPausePoint:
             await blocker.execute("SELECT FROM executions WHERE id = $1 FOR UPDATE", execution.id)
             gate.let_go.set()
 
-            async def is_waiting() -> bool:
-                return bool(await blocker.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
-
-            await eventually(is_waiting, within=5, what="the pause is being written")
+            await eventually(lambda: waiting_sessions(blocker), within=5, what="the pause is being written")
             run.observe(asked)
         await blocker.close()
         await self._is_paused(bench, execution)

@@ -17,6 +17,7 @@ from execution.repository.log_position import LogPosition
 from execution.repository.repository import ExecutionRepository
 from tests.support import given
 from tests.support.stored import AnyConnection, carry_out, store_log, submit
+from tests.support.waiting import eventually
 
 S = ExecutionState
 SOON = 10.0
@@ -40,6 +41,19 @@ def event_log(database: Database) -> EventLog:
 async def read(event_log: EventLog, after: LogPosition, **options: Any) -> tuple[list[LoggedEvent], LogPosition]:
     batch = await event_log.read(after, **options)
     return batch.events, batch.position
+
+
+async def ended_transactions(sql: AnyConnection) -> int:
+    """The id after which those of ten more transactions have ended, also where other databases' are among them."""
+    now: int = await sql.fetchval("SELECT pg_current_xact_id()::text::bigint")
+    for _ in range(10):
+        await sql.execute("SELECT pg_current_xact_id()")
+
+    async def all_ended() -> bool:
+        return bool(await sql.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > $1", now + 10))
+
+    await eventually(all_ended, within=SOON, what="the transactions have ended")
+    return now
 
 
 async def read_all(event_log: EventLog, after: LogPosition, **options: Any) -> list[LoggedEvent]:
@@ -192,9 +206,7 @@ class TestABoundedRead:
         position = await event_log.head()
         (one,) = [await submit(repository, start=False)]
         versions = {2: 5, 3: 1, 4: 3, 5: 7}  # version: in which order their transactions began
-        now = await sql.fetchval("SELECT pg_current_xact_id()::text::bigint")
-        for _ in range(10):
-            await sql.execute("SELECT pg_current_xact_id()")
+        now = await ended_transactions(sql)
         for version, order in versions.items():
             await sql.execute(INSERT_AS, one.id, version, str(now + order))
         for limit in range(1, 5):
@@ -206,9 +218,7 @@ class TestABoundedRead:
     ) -> None:
         """The claim had begun, and not committed, when the position was taken."""
         one, other = [await submit(repository, start=False) for _ in range(2)]
-        now = await sql.fetchval("SELECT pg_current_xact_id()::text::bigint")
-        for _ in range(10):
-            await sql.execute("SELECT pg_current_xact_id()")
+        now = await ended_transactions(sql)
         for execution, version, order in ((one, 3, 1), (other, 2, 3), (other, 3, 5), (one, 2, 7)):
             await sql.execute(INSERT_AS, execution.id, version, str(now + order))
         position = LogPosition(now + 1, now + 2, (now + 1,))
