@@ -18,7 +18,7 @@ import pytest
 from execution.embedded import EmbeddedPostgres
 from scripts.kafka.broker import Broker
 from tests.support import kafka as kafka_support
-from tests.support.database import SERVER_OVERRIDES, ensure_template, own_database
+from tests.support.database import SERVER_OVERRIDES, LentDatabases, ensure_template
 
 _RUN_FOLDER = "TEST_RUN_FOLDER"  # set by the first process of a run and inherited by its workers
 _SEED = "TEST_SEED"  # set by the first process of a run and inherited by its workers
@@ -34,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.option.seed is None:
             config.option.seed = secrets.randbelow(1_000_000)
         os.environ[_SEED] = str(config.option.seed)
+        # Some hundred processes are started: each would compile the packages anew.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ[_RUN_FOLDER] = tempfile.mkdtemp(prefix="execution-tests-")
         kafka_support.hand_over_configured_servers()
     config.option.seed = int(os.environ[_SEED])  # the test processes share it; options changed here do not reach them
@@ -105,10 +107,15 @@ def server(run_folder: Path) -> Iterator[EmbeddedPostgres]:
         asyncio.run(server.stop())
 
 
+@pytest.fixture(scope="session")
+def lent_databases(server: EmbeddedPostgres) -> LentDatabases:
+    return LentDatabases(server.url)
+
+
 @pytest.fixture
-async def database_url(server: EmbeddedPostgres) -> AsyncIterator[str]:
+async def database_url(lent_databases: LentDatabases) -> AsyncIterator[str]:
     """A migrated, empty database of this test alone."""
-    async with own_database(server.url) as url:
+    async with lent_databases.lend() as url:
         yield url
 
 

@@ -24,6 +24,7 @@ from execution.key_token import KeyToken
 from execution.log import withhold
 from execution.repository.schema import EXPECTED_REVISION
 from execution.settings import Settings
+from tests.support.cli_nursery import CliNursery
 from tests.support.database import own_database
 from tests.support.shell import WITHIN, Shell, said
 from tests.support.waiting import eventually
@@ -45,12 +46,12 @@ KEY_KEYS = {
 
 
 @pytest.fixture(scope="module")
-def shell(run_folder: Path) -> Iterator[Shell]:
+def shell(run_folder: Path, nursery: CliNursery) -> Iterator[Shell]:
     """A folder with a database that a worker for the built-in kinds keeps up."""
     folder = run_folder / f"cli-{uuid4().hex}"
     folder.mkdir()
     (folder / "letter.txt").write_text("The ship leaves at dawn. The harbour is quiet.\n")
-    shell = Shell(folder=folder, settings={"DATA_DIR": str(folder / "data")})
+    shell = Shell(folder=folder, settings={"DATA_DIR": str(folder / "data")}, nursery=nursery)
     with shell.worker():
         yield shell
 
@@ -320,16 +321,19 @@ def test_people_get_a_readable_line_and_no_traceback(shell: Shell) -> None:
 
 
 class TestDatabase:
-    def test_an_unreachable_one_is_said_without_its_password(self, tmp_path: Path) -> None:
-        away = Shell(folder=tmp_path, settings={"DATABASE_URL": "postgresql://me:secret@127.0.0.1:1/x"})
+    def test_an_unreachable_one_is_said_without_its_password(self, tmp_path: Path, nursery: CliNursery) -> None:
+        settings = {"DATABASE_URL": "postgresql://me:secret@127.0.0.1:1/x"}
+        away = Shell(folder=tmp_path, settings=settings, nursery=nursery)
         for command in ("list", "doctor"):
             ended = away.run(command)
             assert ended.code == ExitCode.DATABASE, command
             assert "Check EXECUTION_DATABASE_URL" in ended.out + ended.err
             assert "secret" not in ended.out + ended.err
 
-    async def test_a_schema_is_missing_then_made_then_too_new(self, bare_database: str, tmp_path: Path) -> None:
-        shell = Shell(folder=tmp_path, settings={"DATABASE_URL": bare_database})
+    async def test_a_schema_is_missing_then_made_then_too_new(
+        self, bare_database: str, tmp_path: Path, nursery: CliNursery
+    ) -> None:
+        shell = Shell(folder=tmp_path, settings={"DATABASE_URL": bare_database}, nursery=nursery)
         missing = shell.run("list")
         assert (missing.code, "execution migrate" in missing.err) == (ExitCode.DATABASE, True)
         migrated = shell.run("migrate", "--json").document

@@ -1,4 +1,4 @@
-"""The installed program, run as its users do."""
+"""The installed program, run as its users do; commands that end by themselves may come out of a nursery."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from execution.cli.exit_codes import ExitCode
+from tests.support.cli_nursery import CliNursery
 
 PROGRAM = str(Path(sys.executable).with_name("execution"))
 WITHIN = 30.0
@@ -41,6 +42,8 @@ class Shell:
 
     folder: Path
     settings: dict[str, str]
+    nursery: CliNursery | None = None
+    """Where `run` has its processes from; None: it starts the installed program."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,7 +52,7 @@ class Shell:
         return others | {f"EXECUTION_{name}": value for name, value in self.settings.items()}
 
     def with_settings(self, **settings: str) -> Shell:
-        return Shell(folder=self.folder, settings=self.settings | settings)
+        return replace(self, settings=self.settings | settings)
 
     def start(
         self, *arguments: str, output: IO[bytes] | int = subprocess.PIPE, errors: IO[bytes] | int = subprocess.PIPE
@@ -65,6 +68,9 @@ class Shell:
         )
 
     def run(self, *arguments: str) -> Ended:
+        if self.nursery is not None:
+            code, out, err = self.nursery.run(list(arguments), self.environment, self.folder)
+            return Ended(code=code, out=out, err=err)
         process = self.start(*arguments)
         try:
             out, err = process.communicate(timeout=WITHIN)
