@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 import asyncpg
+import structlog
 
 from execution.errors import DatabaseUnavailableError
+
+log = structlog.get_logger(__name__)
 
 _HOT_PATH_PLANNING = {
     "plan_cache_mode": "force_generic_plan",
@@ -29,6 +33,10 @@ DRIVER_ERRORS = (
 
 CLOSE_TIMEOUT = 2.0
 """Seconds an orderly close of a connection may take before it is cut."""
+BREAK_OFF_SECONDS = 0.5
+"""Seconds the server gets to end a query whose caller was cancelled; then its connection is cut."""
+_QUERIES, _INACTIVE_SECONDS = 50_000, 300.0
+"""When a pooled connection is replaced: after so many queries, or so long without any. The driver's own values."""
 
 
 class Connector:
@@ -69,11 +77,19 @@ class Connector:
         Raises:
             DatabaseUnavailableError: as `connect`.
         """
-        pool = asyncpg.create_pool(
+        pool = _Pool(
             self._url,
             min_size=least,
             max_size=size,
+            max_queries=_QUERIES,
+            max_inactive_connection_lifetime=_INACTIVE_SECONDS,
+            connect=None,
+            setup=None,
+            init=None,
             reset=_nothing_to_reset,
+            loop=None,
+            connection_class=asyncpg.Connection,
+            record_class=asyncpg.Record,
             timeout=self._connect_timeout,
             command_timeout=self._command_timeout,
             server_settings=self._server_settings | other_settings,
@@ -90,6 +106,30 @@ class Connector:
         with suppress(*DRIVER_ERRORS):
             await connection.close(timeout=CLOSE_TIMEOUT)
         connection.terminate()
+
+
+class _Pool(asyncpg.Pool):
+    """A pool whose callers need not wait, when they are cancelled, until the server obeys: one that hangs never does.
+
+    The driver's would let them wait for the client's own limit of a statement, and with them whoever gave them a time.
+    """
+
+    __slots__ = ()
+
+    async def release(
+        self,
+        connection: asyncpg.pool.PoolConnectionProxy,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the driver's signature
+    ) -> None:
+        """Take a connection back. One whose query was broken off, and is not over in a moment, is cut instead."""
+        await asyncio.shield(self._take_back(connection, BREAK_OFF_SECONDS if timeout is None else timeout))
+
+    async def _take_back(self, connection: asyncpg.pool.PoolConnectionProxy, seconds: float) -> None:
+        try:
+            await super().release(connection, timeout=seconds)
+        except TimeoutError:
+            log.info("database.query_not_broken_off")
 
 
 async def _nothing_to_reset(_connection: object) -> None:
