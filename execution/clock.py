@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 
 class DatabaseClock:
@@ -15,8 +15,9 @@ class DatabaseClock:
     """
 
     def __init__(self) -> None:
-        self._anchor = datetime.now(UTC)
-        self._at = time.monotonic()
+        self._ahead = 0.0
+        """Seconds that the database's clock is ahead of the local monotonic one."""
+        self.synchronize(datetime.now(UTC))
 
     def synchronize(self, answer: datetime) -> None:
         """Take over the database's time. Call it as soon as the answer is there.
@@ -24,9 +25,8 @@ class DatabaseClock:
         The answer is as old as its way back, so this clock runs behind the database's by that much and never ahead:
         what is due "now" here is due there.
         """
-        self._at = time.monotonic()
-        self._anchor = answer
+        self._ahead = answer.timestamp() - time.monotonic()
 
     def now(self) -> datetime:
         """The time now, with time zone UTC."""
-        return self._anchor + timedelta(seconds=time.monotonic() - self._at)
+        return datetime.fromtimestamp(self._ahead + time.monotonic(), UTC)

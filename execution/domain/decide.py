@@ -48,19 +48,8 @@ def decide(execution: Execution | None, command: Command, now: datetime, actor: 
         if not isinstance(command, Create):
             raise ValueError(f"{command.name!r} needs an execution")
         return created(command, now, actor)
-    known = execution.updated_at
-    draft = _Draft(execution, now if now > known else known, actor)
-    try:
-        _RULES[type(command)](draft, command)
-    except _Refused as refused:
-        raise InvalidExecutionStateError(
-            execution.id,
-            command.name,
-            state=execution.state,
-            version=execution.version,
-            allowed=allowed_commands(execution),
-            why=str(refused),
-        ) from None
+    draft = Draft(execution, now, actor)
+    draft.take(command)
     return draft.events
 
 
@@ -73,23 +62,44 @@ class _Refused(Exception):  # noqa: N818 - never leaves this module
     """The rule says no."""
 
 
-class _Draft:
-    """The events decided so far, and the state they lead to. Each change is checked against the transition table."""
+class Draft:
+    """The events decided so far, and the state they lead to. Each change is checked against the transition table.
 
-    __slots__ = ("actor", "events", "execution", "now", "state")
+    Whoever decides several commands on one execution brings it to the state after the events before the next.
+    """
+
+    __slots__ = ("actor", "events", "execution", "now", "state", "version")
 
     def __init__(self, execution: Execution, now: datetime, actor: str | None) -> None:
         self.execution = execution
         self.state = execution.state
-        self.now = now
+        self.version = execution.version
+        self.now = max(now, execution.updated_at)
         self.actor = actor
         self.events: list[Event] = []
 
+    def take(self, command: Command) -> None:
+        """Add the events that carry out one more command; errors as `decide`."""
+        try:
+            _RULES[type(command)](self, command)
+        except _Refused as refused:
+            execution = self.execution
+            raise InvalidExecutionStateError(
+                execution.id,
+                command.name,
+                state=execution.state,
+                version=execution.version,
+                allowed=allowed_commands(execution),
+                why=str(refused),
+            ) from None
+
     def record(self, event_type: EventType, data: JsonObject) -> None:
-        version = self.execution.version + len(self.events) + 1
-        self.events.append(Event(event_type, version, self.now, data, self.actor))
+        """One more event."""
+        self.version += 1
+        self.events.append(Event(event_type, self.version, self.now, data, self.actor))
 
     def change(self, new_state: ExecutionState, reason: str | None, **facts: Any) -> None:
+        """A transition, with the further facts that it sets."""
         if not _validator.is_valid(self.state, new_state):
             raise _Refused(f"{self.state} may not be followed by {new_state}")
         data = {"previous_state": self.state, "new_state": new_state, "reason": kept(reason), **facts}
@@ -123,17 +133,17 @@ class _Draft:
         self.change(S.PENDING, reason, run_at=run_at, **facts)
 
 
-def _create_again(draft: _Draft, command: Create) -> None:
+def _create_again(draft: Draft, command: Create) -> None:
     raise _Refused("it exists already")
 
 
-def _start(draft: _Draft, command: Start) -> None:
+def _start(draft: Draft, command: Start) -> None:
     if draft.state is not S.CREATED:
         raise _Refused("only a CREATED execution can be started")
     draft.wait_again(command.reason or "started", max(draft.now, draft.execution.run_at), new_attempt=False)
 
 
-def _cancel(draft: _Draft, command: Cancel) -> None:
+def _cancel(draft: Draft, command: Cancel) -> None:
     if draft.state is S.CANCELLING:
         return
     if draft.state is S.RUNNING or draft.execution.is_held:
@@ -142,7 +152,7 @@ def _cancel(draft: _Draft, command: Cancel) -> None:
         draft.end(S.CANCELLED, command.reason, None, None)
 
 
-def _pause(draft: _Draft, command: Pause) -> None:
+def _pause(draft: Draft, command: Pause) -> None:
     if draft.state is S.RUNNING:
         if not draft.execution.pause_requested:
             draft.record(EventType.PAUSE_REQUESTED, {"requested": True, "reason": kept(command.reason)})
@@ -150,7 +160,7 @@ def _pause(draft: _Draft, command: Pause) -> None:
         draft.change(S.PAUSED, command.reason)
 
 
-def _resume(draft: _Draft, command: Resume) -> None:
+def _resume(draft: Draft, command: Resume) -> None:
     execution = draft.execution
     if draft.state is S.RUNNING and execution.pause_requested:
         draft.record(EventType.PAUSE_REQUESTED, {"requested": False, "reason": kept(command.reason)})
@@ -162,13 +172,13 @@ def _resume(draft: _Draft, command: Resume) -> None:
         draft.wait_again(command.reason or "resumed", max(draft.now, execution.run_at), new_attempt=False)
 
 
-def _retry(draft: _Draft, command: Retry) -> None:
+def _retry(draft: Draft, command: Retry) -> None:
     if draft.state not in {S.FAILED, S.CANCELLED}:
         raise _Refused("only a FAILED or CANCELLED execution can be retried")
     draft.wait_again(command.reason or "retried", draft.now, new_attempt=True)
 
 
-def _claim(draft: _Draft, command: Claim) -> None:
+def _claim(draft: Draft, command: Claim) -> None:
     execution = draft.execution
     if draft.state is not S.PENDING or execution.run_at > draft.now:
         raise _Refused("only a PENDING execution that is due can be claimed")
@@ -176,7 +186,7 @@ def _claim(draft: _Draft, command: Claim) -> None:
     draft.change(S.RUNNING, None, **facts, **_running_deadline(execution, draft.now))
 
 
-def _report_progress(draft: _Draft, command: ReportProgress) -> None:
+def _report_progress(draft: Draft, command: ReportProgress) -> None:
     percentage = checked_percentage(command.percentage)
     if draft.state is not S.RUNNING:
         raise _Refused("only a RUNNING execution reports progress")
@@ -189,13 +199,13 @@ def _report_progress(draft: _Draft, command: ReportProgress) -> None:
         draft.record(EventType.PROGRESS, {"percentage": reached, "message": message, "context": context})
 
 
-def _record(draft: _Draft, command: Record) -> None:
+def _record(draft: Draft, command: Record) -> None:
     if draft.state in TERMINAL_STATES:
         raise _Refused("its log is closed with its end")
     draft.record(EventType.RECORDED, {"name": command.fact, "data": command.data})
 
 
-def _finish(draft: _Draft, command: Finish) -> None:
+def _finish(draft: Draft, command: Finish) -> None:
     waits_at_pause_point = draft.state is S.PAUSED and draft.execution.is_held
     is_cut = isinstance(command.outcome, Interrupted | GivenBack)
     if draft.state not in HELD_STATES and not (waits_at_pause_point and is_cut):
@@ -216,7 +226,7 @@ def _finish(draft: _Draft, command: Finish) -> None:
             _give_back(draft, reason, draft.now, facts)
 
 
-def _stopped(draft: _Draft, reason: str | None, facts: JsonObject) -> None:
+def _stopped(draft: Draft, reason: str | None, facts: JsonObject) -> None:
     if draft.state is S.CANCELLING:
         draft.end(S.CANCELLED, reason, None, None, **facts)
     else:
@@ -224,7 +234,7 @@ def _stopped(draft: _Draft, reason: str | None, facts: JsonObject) -> None:
         draft.end(S.FAILED, reason, None, error, **facts)
 
 
-def _fail(draft: _Draft, error: JsonObject, chance: float, facts: JsonObject) -> None:
+def _fail(draft: Draft, error: JsonObject, chance: float, facts: JsonObject) -> None:
     execution = draft.execution
     policy = execution.retry_policy
     if draft.state is S.RUNNING and policy and policy.allows(execution.attempt, str(error.get("type"))):
@@ -235,7 +245,7 @@ def _fail(draft: _Draft, error: JsonObject, chance: float, facts: JsonObject) ->
         draft.end(S.FAILED, error.get("type"), None, error, **facts)
 
 
-def _interrupted(draft: _Draft, reason: str, rescues: int | None = None) -> None:
+def _interrupted(draft: Draft, reason: str, rescues: int | None = None) -> None:
     """The run was cut off: run again what is declared idempotent, and admit of the rest that nobody knows."""
     execution = draft.execution
     facts: JsonObject = {} if rescues is None else {"rescues": rescues}
@@ -252,18 +262,18 @@ def _interrupted(draft: _Draft, reason: str, rescues: int | None = None) -> None
         draft.end(S.FAILED, reason, None, error, lease_epoch=execution.lease_epoch + 1, **facts)
 
 
-def _reach_pause_point(draft: _Draft, command: ReachPausePoint) -> None:
+def _reach_pause_point(draft: Draft, command: ReachPausePoint) -> None:
     if draft.state is S.RUNNING and draft.execution.pause_requested:
         draft.change(S.PAUSED, "the handler reached a pause point")
 
 
-def _release(draft: _Draft, command: Release) -> None:
+def _release(draft: Draft, command: Release) -> None:
     if draft.state not in HELD_STATES:
         raise _Refused("no run of it is open")
     _give_back(draft, command.reason or "released", draft.execution.run_at, {})
 
 
-def _give_back(draft: _Draft, reason: str, run_at: datetime, revoked: JsonObject) -> None:
+def _give_back(draft: Draft, reason: str, run_at: datetime, revoked: JsonObject) -> None:
     """Back to where any worker can take it, as the same attempt; what somebody has asked of it holds on."""
     if draft.state is S.CANCELLING:
         draft.end(S.CANCELLED, reason, None, None, **revoked)
@@ -274,7 +284,7 @@ def _give_back(draft: _Draft, reason: str, run_at: datetime, revoked: JsonObject
         draft.change(S.PAUSED, reason)
 
 
-def _rescue(draft: _Draft, command: Rescue) -> None:
+def _rescue(draft: Draft, command: Rescue) -> None:
     execution = draft.execution
     if execution.worker_id != command.worker_id:
         return
@@ -287,7 +297,7 @@ def _rescue(draft: _Draft, command: Rescue) -> None:
         _interrupted(draft, reason, rescues)
 
 
-def _expire(draft: _Draft, command: Expire) -> None:
+def _expire(draft: Draft, command: Expire) -> None:
     execution = draft.execution
     if execution.deadline is None or execution.deadline > draft.now:
         return
@@ -306,7 +316,7 @@ def _expire(draft: _Draft, command: Expire) -> None:
             raise _Refused("its state has no time limit")
 
 
-def _change_state(draft: _Draft, command: ChangeState) -> None:
+def _change_state(draft: Draft, command: ChangeState) -> None:
     reason = command.reason
     match command.target:
         case S.PENDING:
@@ -333,7 +343,7 @@ def _change_state(draft: _Draft, command: ChangeState) -> None:
             draft.end(command.target, reason, command.result, error, **revoked)
 
 
-def _wait(draft: _Draft, reason: str | None) -> None:
+def _wait(draft: Draft, reason: str | None) -> None:
     match draft.state:
         case S.CREATED:
             _start(draft, Start(reason=reason))
@@ -355,7 +365,7 @@ def _after(moment: datetime, seconds: float) -> datetime:
     return moment + timedelta(seconds=seconds)
 
 
-_RULES: dict[type, Callable[[_Draft, Any], None]] = {
+_RULES: dict[type, Callable[[Draft, Any], None]] = {
     Create: _create_again,
     Start: _start,
     Cancel: _cancel,
@@ -386,7 +396,7 @@ _PUBLIC: tuple[Command, ...] = (
 
 def _accepts(execution: Execution, command: Command) -> bool:
     try:
-        _RULES[type(command)](_Draft(execution, execution.updated_at, None), command)
+        _RULES[type(command)](Draft(execution, execution.updated_at, None), command)
     except _Refused:
         return False
     return True

@@ -36,8 +36,10 @@ def fold(events: Iterable[Event], execution: Execution | None = None) -> Executi
 
 def advance(copy: Execution, events: Iterable[Event]) -> None:
     """Bring a copy that nobody else knows yet to the state after these events, in place: one copy does for them all."""
+    event = None
     for event in events:
         _APPLY[event.type](copy, event)
+    if event is not None:
         force_setattr(copy, "version", event.version)
         force_setattr(copy, "updated_at", event.occurred_at)
 

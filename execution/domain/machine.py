@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from execution.domain.commands import Claim, Command, Create
-from execution.domain.decide import decide
+from execution.domain.decide import Draft, decide
 from execution.domain.events import Event
 from execution.domain.evolve import advance, fold
 from execution.domain.execution import Execution
@@ -36,9 +36,10 @@ def carry_out(
         InvalidExecutionStateError, InvalidProgressError: as `decide`; then none of the commands counts.
     """
     after = before.copied()
-    events: list[Event] = []
+    draft = Draft(after, now, actor)
+    events = draft.events
     for command in commands:
-        decided = decide(after, command, now, actor)
-        advance(after, decided)
-        events += decided
+        folded = len(events)
+        draft.take(command)
+        advance(after, events[folded:])
     return (after, events) if events else (before, events)

@@ -33,7 +33,7 @@ def at(seconds: float) -> datetime:
 
 def as_read(event: Event) -> Event:
     """The event as it comes back from the log: what it holds went through JSON."""
-    return msgspec.structs.replace(event, data=orjson.loads(orjson.dumps(event.data)))
+    return msgspec.structs.replace(event, data=orjson.loads(orjson.dumps(event.data, default=str)))
 
 
 @dataclass
