@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from uuid import UUID
+
+from msgspec import Struct
 
 from execution.domain.commands import Command, Record
 from execution.domain.execution import Execution
 from execution.domain.machine import carry_out
-from execution.errors import LeaseLost, OutcomeUnknownError, VersionConflict
+from execution.errors import ExecutionServiceError, LeaseLost, OutcomeUnknownError, VersionConflict
 from execution.ids import new_id
 from execution.repository.repository import ExecutionRepository
 from execution.repository.wakeups import Topic
+
+
+class Begun(Struct, eq=False, gc=False):
+    """Commands on their way to the log in one append. Whoever has begun them gives them to `settle` when it is done."""
+
+    commands: Sequence[Command]
+    command_id: UUID | None
+    written: asyncio.Future[Execution]
 
 
 class Lease:
@@ -53,29 +65,43 @@ class Lease:
         while True:
             if self._doubtful:
                 commands = tuple(await self._not_recorded(commands))
-            before = self.execution
-            if self.is_lost:
-                raise LeaseLost(self.execution.id, self.epoch)
-            after, events = carry_out(before, commands, self._repository.db.clock.now(), self._actor)
-            if not events:
-                return before
-            command_id = _id_where_needed(commands)
+            begun = self._send(commands, patience)
+            if begun is None:
+                return self.execution
+            with suppress(ExecutionServiceError):  # `settle` raises it
+                await begun.written
             try:
-                await self._repository.append(
-                    before, events, after, lease_epoch=self.epoch, command_id=command_id, patience=patience
-                )
-            except OutcomeUnknownError:
-                if command_id is not None:
-                    self._doubtful = {**(self._doubtful or {}), command_id: commands}
-                raise
+                return self.settle(begun)
             except VersionConflict:
                 # Somebody else's command, or another write of this run: two at once need no lock but this.
                 await self._refresh()
-                continue
-            self._doubtful = None  # none of them can be written any more: they name an earlier version
-            self._advance(after)
-            self._signal(after)
-            return after
+
+    def begin(self, commands: Sequence[Command]) -> Begun | None:
+        """`apply` without a task to wait in, where nothing stands in the way; None: nothing was sent, apply them."""
+        if self._doubtful:
+            return None
+        try:
+            return self._send(commands)
+        except ExecutionServiceError:
+            return None
+
+    def settle(self, begun: Begun) -> Execution:
+        """Take note of what became of it, once it is done; returns the execution after it.
+
+        Raises:
+            VersionConflict: nothing was written, because something else was; apply the commands.
+            DatabaseError: nothing was written (or, for OutcomeUnknownError, nobody knows).
+        """
+        try:
+            after = begun.written.result()
+        except OutcomeUnknownError:
+            if begun.command_id is not None:
+                self._doubtful = {**(self._doubtful or {}), begun.command_id: begun.commands}
+            raise
+        self._doubtful = None  # none of them can be written any more: they name an earlier version
+        self._advance(after)
+        self._signal(after)
+        return after
 
     def observe(self, current: Execution | None) -> None:
         """Take note of how the execution stands in the database, as somebody has just read it."""
@@ -90,6 +116,20 @@ class Lease:
         if deadline is None:
             return None
         return (deadline - self._repository.db.clock.now()).total_seconds()
+
+    def _send(self, commands: Sequence[Command], patience: float | None = None) -> Begun | None:
+        """Queue the append of what the commands lead to; None if everything is so already."""
+        if self.is_lost:
+            raise LeaseLost(self.execution.id, self.epoch)
+        before = self.execution
+        after, events = carry_out(before, commands, self._repository.db.clock.now(), self._actor)
+        if not events:
+            return None
+        command_id = _id_where_needed(commands)
+        written = self._repository.append(
+            before, events, after, lease_epoch=self.epoch, command_id=command_id, patience=patience
+        )
+        return Begun(commands, command_id, written)
 
     async def _not_recorded(self, commands: Sequence[Command]) -> Sequence[Command]:
         """The commands without the facts that an append of unknown outcome has written after all."""

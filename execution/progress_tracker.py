@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -17,9 +18,15 @@ from execution.domain.documents import document_size, to_document
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.facts import checked_fact
 from execution.domain.progress import checked_percentage
-from execution.errors import DatabaseError, InvalidExecutionStateError, LeaseLost, TooManyFactsError
+from execution.errors import (
+    DatabaseError,
+    InvalidExecutionStateError,
+    LeaseLost,
+    TooManyFactsError,
+    VersionConflict,
+)
 from execution.event_emitter import ExecutionEventEmitter
-from execution.lease import Lease
+from execution.lease import Begun, Lease
 from execution.repository.repository import ExecutionRepository
 from execution.state_manager import ExecutionStateManager
 
@@ -103,7 +110,18 @@ class ProgressReporter:
     Used from the event loop's thread only.
     """
 
-    __slots__ = ("_facts_size", "_interval", "_lease", "_next_write_at", "_timer", "_tracker", "_unwritten", "_write")
+    __slots__ = (
+        "_facts_size",
+        "_interval",
+        "_is_writing",
+        "_lease",
+        "_next_write_at",
+        "_task",
+        "_timer",
+        "_tracker",
+        "_unwritten",
+        "_waiting",
+    )
 
     def __init__(self, tracker: ExecutionProgressTracker, lease: Lease, interval: float) -> None:
         self._tracker = tracker
@@ -112,8 +130,11 @@ class ProgressReporter:
         self._unwritten: list[Said] = []
         self._facts_size = 0
         self._timer: asyncio.Handle | None = None
-        self._write: asyncio.Task[DatabaseError | None] | None = None
         self._next_write_at = 0.0
+        self._is_writing = False
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[BaseException | None]] = []
+        """Who waits for the write under way: each by a future of its own, which may be cancelled."""
 
     def report(self, percentage: float, message: str | None, context: JsonObject | None) -> None:
         """Take a report.
@@ -158,13 +179,13 @@ class ProgressReporter:
             LeaseLost: somebody else decides over the execution now.
             DatabaseError: PostgreSQL refuses what was to be written.
         """
-        while self._unwritten or self._write is not None:
-            write = self._write or self._begin_write()
-            await asyncio.wait([write])
-            problem = write.result()
-            if problem is not None and not problem.retriable:
-                raise problem
+        while self._unwritten or self._is_writing:
+            if not self._is_writing:
+                self._begin_write()
+            problem = await self._end_of_write()
             if problem is not None:
+                if not isinstance(problem, DatabaseError) or not problem.retriable:
+                    raise problem
                 await asyncio.sleep(RETRY_SECONDS)
         if self._lease.is_lost:
             raise LeaseLost(self._lease.execution.id, self._lease.epoch)
@@ -172,34 +193,51 @@ class ProgressReporter:
     async def close(self) -> list[Said]:
         """Stop writing; returns what is not written yet, to be written with the run's end."""
         self._stop_timer()
-        while self._write is not None and not self._write.done():
-            await asyncio.wait([self._write])
+        while self._is_writing:
+            await asyncio.wait([self._end_of_write()])
         left, self._unwritten = self._unwritten, []
         return left
 
     def _schedule(self) -> None:
-        if self._timer is not None or self._write is not None:
+        if self._timer is not None or self._is_writing:
             return
         loop = asyncio.get_running_loop()
         due = self._next_write_at
         self._timer = loop.call_at(due, self._begin_write) if due > loop.time() else loop.call_soon(self._begin_write)
 
-    def _begin_write(self) -> asyncio.Task[DatabaseError | None]:
-        loop = asyncio.get_running_loop()
+    def _begin_write(self) -> None:
+        """Write what was said so far: without a task, which it only takes where something stands in the way."""
         self._stop_timer()
-        self._next_write_at = loop.time() + self._interval
-        self._write = loop.create_task(self._write_unwritten(), name="progress")
-        return self._write
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    async def _write_unwritten(self) -> DatabaseError | None:
-        """Write what was said so far; a problem leaves it to be written later."""
+        self._next_write_at = asyncio.get_running_loop().time() + self._interval
         said, self._unwritten, self._facts_size = self._unwritten, [], 0
-        problem = None
+        self._is_writing = True
+        begun = self._lease.begin(said)
+        if begun is None:
+            self._write_in_task(said)
+        else:
+            begun.written.add_done_callback(partial(self._settle, begun, said))
+
+    def _settle(self, begun: Begun, said: list[Said], _: asyncio.Future[Execution]) -> None:
+        problem: BaseException | None = None
+        try:
+            self._lease.settle(begun)
+        except VersionConflict:
+            self._write_in_task(said)
+            return
+        except DatabaseError as error:
+            problem = self._not_written(said, error)
+        except BaseException as error:
+            problem = error
+            raise
+        finally:
+            if self._task is None:
+                self._end_write(problem)
+
+    def _write_in_task(self, said: list[Said]) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._write(said), name="progress")
+
+    async def _write(self, said: list[Said]) -> None:
+        problem: BaseException | None = None
         try:
             await self._lease.apply(*said)
         except LeaseLost:
@@ -207,14 +245,38 @@ class ProgressReporter:
         except InvalidExecutionStateError:
             self._take_back(facts_among(said) if len(facts_among(said)) < len(said) else [])
         except DatabaseError as error:
-            log.warning("progress.not_written", execution_id=str(self._lease.execution.id), error=str(error))
-            self._take_back(said)
+            problem = self._not_written(said, error)
+        except BaseException as error:
             problem = error
+            raise
         finally:
-            self._write = None
-            if self._unwritten:
-                self._schedule()
-        return problem
+            self._task = None
+            self._end_write(problem)
+
+    def _not_written(self, said: list[Said], error: DatabaseError) -> DatabaseError:
+        log.warning("progress.not_written", execution_id=str(self._lease.execution.id), error=str(error))
+        self._take_back(said)
+        return error
+
+    def _end_write(self, problem: BaseException | None) -> None:
+        self._is_writing = False
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(problem)
+        if self._unwritten:
+            self._schedule()
+
+    def _end_of_write(self) -> asyncio.Future[BaseException | None]:
+        """The end of the write under way, with what was wrong; what PostgreSQL did not take is written later then."""
+        end: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(end)
+        return end
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _take_back(self, said: Sequence[Said]) -> None:
         self._unwritten = [*said, *self._unwritten]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -103,7 +104,7 @@ class ExecutionRepository:
         claimant: Claimant | None = None,
         answer: AnswerTo | None = None,
         patience: float | None = None,
-    ) -> Awaitable[Execution]:
+    ) -> asyncio.Future[Execution]:
         """Append events to what they were decided on; awaited, it gives the execution after them.
 
         `after` is the fold of the events, where the caller has it already. `command_id` is kept with each event, and
