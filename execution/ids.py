@@ -6,7 +6,7 @@ from hashlib import sha256
 from uuid import UUID
 
 import uuid_utils
-from asyncpg.pgproto.pgproto import UUID as DriverUUID
+from asyncpg.pgproto import pgproto
 
 
 def new_id() -> UUID:
@@ -15,7 +15,7 @@ def new_id() -> UUID:
     Of the class in which the database driver gives ids, too: they are hashed and compared in C, dozens of times for
     every execution.
     """
-    return DriverUUID(uuid_utils.uuid7().bytes)
+    return pgproto.UUID(uuid_utils.uuid7().bytes)
 
 
 def derived_id(command_id: UUID, index: int) -> UUID:

@@ -192,9 +192,15 @@ class ProgressReporter:
 
     async def close(self) -> list[Said]:
         """Stop writing; returns what is not written yet, to be written with the run's end."""
-        self._stop_timer()
-        while self._is_writing:
+        while (left := self.close_at_once()) is None:
             await asyncio.wait([self._end_of_write()])
+        return left
+
+    def close_at_once(self) -> list[Said] | None:
+        """`close` where no write is under way; None where one is."""
+        self._stop_timer()
+        if self._is_writing:
+            return None
         left, self._unwritten = self._unwritten, []
         return left
 

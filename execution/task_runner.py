@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from random import random
 from typing import Any
@@ -20,7 +21,13 @@ from execution.domain.documents import DEFAULT_LIMIT, to_document
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.outcome import Failed, HandedOver, Invocation, Outcome, classify, describe
 from execution.domain.state import ExecutionState
-from execution.errors import DatabaseError, InvalidExecutionStateError, LeaseLost, ModelOrchestrationError
+from execution.errors import (
+    DatabaseError,
+    ExecutionServiceError,
+    InvalidExecutionStateError,
+    LeaseLost,
+    ModelOrchestrationError,
+)
 from execution.handlers import Handler, HandlerRegistry
 from execution.isolation import call_in_process, call_in_thread
 from execution.lease import Lease
@@ -187,12 +194,29 @@ class ExecutionTaskRunner:
         away, only make it try again. Each try reads where the last one may have got to, so nothing is written twice.
         """
         ending = _Ending(Finish(outcome=outcome, chance=random()))
-        is_settled = False
+        is_settled = await self._record_at_once(run, ending)
         while not is_settled:
             try:
                 is_settled = await self._record(run, ending)
             except asyncio.CancelledError:
                 log.info("run.cancelled_while_persisting", execution_id=str(run.execution.id))
+
+    async def _record_at_once(self, run: Run, ending: _Ending) -> bool:
+        """Try it where nothing stands in the way, as nearly always; False if it did not come about."""
+        left = run.reporter.close_at_once()
+        if left is None:
+            return False
+        ending.unwritten = left
+        begun = run.lease.begin([*left, ending.finish])
+        if begun is None:
+            return False
+        with suppress(ExecutionServiceError, asyncio.CancelledError):
+            try:
+                await begun.written
+            finally:
+                run.lease.settle(begun)
+            return True
+        return False
 
     async def _record(self, run: Run, ending: _Ending) -> bool:
         """Try once; False if there is reason to try again."""

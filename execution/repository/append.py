@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
 from msgspec import Struct
 
-from execution.domain.events import Event
 from execution.domain.execution import Execution
 from execution.errors import DuplicateExecutionError, ExecutionServiceError, OutcomeUnknownError, VersionConflict
 from execution.keyed_answer import KeyedAnswer
@@ -32,12 +30,17 @@ class Claimant(Protocol):
 class Append(Struct, eq=False, gc=False):
     """One decision to be written: its events (with time and actor in common), and the execution before and after them.
 
+    The events are texts from the start: encoded right after they were decided they cost half of what it takes when
+    their batch is made, and hundreds that wait hold one text each instead of a dozen objects.
+
     `lease_epoch` is given for a worker's write only, and is that of its claim. `give_up_at` is on the monotonic clock.
     """
 
     before: Execution | None
     execution: Execution
-    events: Sequence[Event]
+    events: str
+    """A JSON array of `[type, data]`."""
+    actor: str | None
     lease_epoch: int | None
     give_up_at: float
     done: asyncio.Future[Execution]

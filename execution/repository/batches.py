@@ -97,8 +97,8 @@ def _event_arguments(batch: Sequence[Append]) -> list[Column]:
     """Who caused the events, and the events: every event of one append has its time and its actor in common."""
     return [
         _shared([append.command_id for append in batch]),
-        _shared([append.events[0].actor for append in batch]),
-        [to_json([[event.type, event.data] for event in append.events]) for append in batch],
+        _shared([append.actor for append in batch]),
+        [append.events for append in batch],
     ]
 
 

@@ -38,6 +38,7 @@ from execution.repository.append import Append, Claimant
 from execution.repository.batches import answer_arguments, change_arguments, creation_arguments
 from execution.repository.connections import Connector, is_connection_lost
 from execution.repository.lane_counts import LaneCounts
+from execution.repository.records import events_to_json
 from execution.repository.statements import statement
 from execution.shielded import to_its_end
 from execution.waiting import is_set_within
@@ -137,7 +138,16 @@ class AppendLanes:
         loop = asyncio.get_running_loop()
         give_up_at = time.monotonic() + (self._patience if patience is None else patience)
         append = Append(
-            before, execution, events, lease_epoch, give_up_at, loop.create_future(), command_id, claimant, answer
+            before,
+            execution,
+            events_to_json(events),
+            events[0].actor,
+            lease_epoch,
+            give_up_at,
+            loop.create_future(),
+            command_id,
+            claimant,
+            answer,
         )
         self._lane_of(append).put(append)
         return append.done

@@ -24,7 +24,7 @@ from execution.repository.batches import answer_arguments, change_arguments, cre
 from execution.repository.connections import DRIVER_ERRORS, is_connection_lost
 from execution.repository.database import Database
 from execution.repository.reading import fetch_row, translated
-from execution.repository.records import execution_from_row
+from execution.repository.records import events_to_json, execution_from_row
 from execution.repository.statements import statement
 from execution.shielded import to_its_end
 
@@ -156,4 +156,5 @@ def decided(
     before: Execution | None, after: Execution, events: Sequence[Event], command_id: UUID | None = None
 ) -> Append:
     """A decision, to be written in a transaction; nobody waits for it alone."""
-    return Append(before, after, events, None, 0.0, asyncio.get_running_loop().create_future(), command_id)
+    written: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
+    return Append(before, after, events_to_json(events), events[0].actor, None, 0.0, written, command_id)

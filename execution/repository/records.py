@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -81,6 +81,11 @@ def history_item_from_row(row: Row) -> HistoryItem:
 def to_json(value: Any) -> str | None:
     """A JSON text for a `jsonb` parameter, times and ids in it as texts; None stays NULL."""
     return None if value is None else orjson.dumps(value, default=_drivers_id).decode()
+
+
+def events_to_json(events: Iterable[Event]) -> str:
+    """The events of one append as its statement takes them."""
+    return orjson.dumps([[event.type, event.data] for event in events], default=_drivers_id).decode()
 
 
 def from_json(text: Any) -> Any:
