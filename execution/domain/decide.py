@@ -25,16 +25,16 @@ from execution.domain.commands import (
     Start,
 )
 from execution.domain.creation import created
+from execution.domain.draft import Draft, Refused, after
 from execution.domain.events import Event, EventType
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.outcome import Cancelled, Failed, GivenBack, Interrupted, PartiallySucceeded, Succeeded
 from execution.domain.progress import checked_percentage
-from execution.domain.state import HELD_STATES, TERMINAL_STATES, ExecutionState, ExecutionStateTransitionValidator
+from execution.domain.state import HELD_STATES, TERMINAL_STATES, ExecutionState
 from execution.domain.text import kept
 from execution.errors import InvalidExecutionStateError
 
 S = ExecutionState
-_validator = ExecutionStateTransitionValidator()
 
 
 def decide(execution: Execution | None, command: Command, now: datetime, actor: str | None = None) -> list[Event]:
@@ -49,8 +49,24 @@ def decide(execution: Execution | None, command: Command, now: datetime, actor: 
             raise ValueError(f"{command.name!r} needs an execution")
         return created(command, now, actor)
     draft = Draft(execution, now, actor)
-    draft.take(command)
+    take(draft, command)
     return draft.events
+
+
+def take(draft: Draft, command: Command) -> None:
+    """Add the events that carry out one more command to a draft; errors as `decide`."""
+    try:
+        _RULES[type(command)](draft, command)
+    except Refused as refused:
+        execution = draft.execution
+        raise InvalidExecutionStateError(
+            execution.id,
+            command.name,
+            state=execution.state,
+            version=execution.version,
+            allowed=allowed_commands(execution),
+            why=str(refused),
+        ) from None
 
 
 def allowed_commands(execution: Execution) -> list[str]:
@@ -58,88 +74,13 @@ def allowed_commands(execution: Execution) -> list[str]:
     return [command.name for command in _PUBLIC if _accepts(execution, command)]
 
 
-class _Refused(Exception):  # noqa: N818 - never leaves this module
-    """The rule says no."""
-
-
-class Draft:
-    """The events decided so far, and the state they lead to. Each change is checked against the transition table.
-
-    Whoever decides several commands on one execution brings it to the state after the events before the next.
-    """
-
-    __slots__ = ("actor", "events", "execution", "now", "state", "version")
-
-    def __init__(self, execution: Execution, now: datetime, actor: str | None) -> None:
-        self.execution = execution
-        self.state = execution.state
-        self.version = execution.version
-        self.now = max(now, execution.updated_at)
-        self.actor = actor
-        self.events: list[Event] = []
-
-    def take(self, command: Command) -> None:
-        """Add the events that carry out one more command; errors as `decide`."""
-        try:
-            _RULES[type(command)](self, command)
-        except _Refused as refused:
-            execution = self.execution
-            raise InvalidExecutionStateError(
-                execution.id,
-                command.name,
-                state=execution.state,
-                version=execution.version,
-                allowed=allowed_commands(execution),
-                why=str(refused),
-            ) from None
-
-    def record(self, event_type: EventType, data: JsonObject) -> None:
-        """One more event."""
-        self.version += 1
-        self.events.append(Event(event_type, self.version, self.now, data, self.actor))
-
-    def change(self, new_state: ExecutionState, reason: str | None, **facts: Any) -> None:
-        """A transition, with the further facts that it sets."""
-        if not _validator.is_valid(self.state, new_state):
-            raise _Refused(f"{self.state} may not be followed by {new_state}")
-        data = {"previous_state": self.state, "new_state": new_state, "reason": kept(reason), **facts}
-        self.record(EventType.STATE_CHANGED, data)
-        self.state = new_state
-
-    def end(self, state: ExecutionState, reason: str | None, result: Any, error: Any, **facts: Any) -> None:
-        """A terminal transition and the `completed` event that tells what came of it."""
-        self.change(state, reason, **facts)
-        started = self.execution.started_at
-        self.record(
-            EventType.COMPLETED,
-            {
-                "state": state,
-                "result": result,
-                "error": error,
-                "started_at": started,
-                "completed_at": self.now,
-                "duration_seconds": (self.now - started).total_seconds() if started else None,
-            },
-        )
-
-    def wait_again(self, reason: str, run_at: datetime, *, new_attempt: bool, **facts: Any) -> None:
-        """Back to PENDING; whoever held it is fenced off by a higher epoch."""
-        if new_attempt:
-            facts["attempt"] = self.execution.attempt + 1
-        if self.execution.is_held:
-            facts["lease_epoch"] = self.execution.lease_epoch + 1
-        if (limit := self.execution.schedule_to_start) is not None:
-            facts["deadline"] = _after(run_at, limit)
-        self.change(S.PENDING, reason, run_at=run_at, **facts)
-
-
 def _create_again(draft: Draft, command: Create) -> None:
-    raise _Refused("it exists already")
+    raise Refused("it exists already")
 
 
 def _start(draft: Draft, command: Start) -> None:
     if draft.state is not S.CREATED:
-        raise _Refused("only a CREATED execution can be started")
+        raise Refused("only a CREATED execution can be started")
     draft.wait_again(command.reason or "started", max(draft.now, draft.execution.run_at), new_attempt=False)
 
 
@@ -147,7 +88,7 @@ def _cancel(draft: Draft, command: Cancel) -> None:
     if draft.state is S.CANCELLING:
         return
     if draft.state is S.RUNNING or draft.execution.is_held:
-        draft.change(S.CANCELLING, command.reason, deadline=_after(draft.now, command.grace))
+        draft.change(S.CANCELLING, command.reason, deadline=after(draft.now, command.grace))
     else:
         draft.end(S.CANCELLED, command.reason, None, None)
 
@@ -165,7 +106,7 @@ def _resume(draft: Draft, command: Resume) -> None:
     if draft.state is S.RUNNING and execution.pause_requested:
         draft.record(EventType.PAUSE_REQUESTED, {"requested": False, "reason": kept(command.reason)})
     elif draft.state is not S.PAUSED:
-        raise _Refused("it is not paused")
+        raise Refused("it is not paused")
     elif execution.is_held:
         draft.change(S.RUNNING, command.reason, **_running_deadline(execution, draft.now))
     else:
@@ -174,14 +115,14 @@ def _resume(draft: Draft, command: Resume) -> None:
 
 def _retry(draft: Draft, command: Retry) -> None:
     if draft.state not in {S.FAILED, S.CANCELLED}:
-        raise _Refused("only a FAILED or CANCELLED execution can be retried")
+        raise Refused("only a FAILED or CANCELLED execution can be retried")
     draft.wait_again(command.reason or "retried", draft.now, new_attempt=True)
 
 
 def _claim(draft: Draft, command: Claim) -> None:
     execution = draft.execution
     if draft.state is not S.PENDING or execution.run_at > draft.now:
-        raise _Refused("only a PENDING execution that is due can be claimed")
+        raise Refused("only a PENDING execution that is due can be claimed")
     facts = {"worker_id": command.worker_id, "lease_epoch": execution.lease_epoch + 1, "idempotent": command.idempotent}
     draft.change(S.RUNNING, None, **facts, **_running_deadline(execution, draft.now))
 
@@ -189,7 +130,7 @@ def _claim(draft: Draft, command: Claim) -> None:
 def _report_progress(draft: Draft, command: ReportProgress) -> None:
     percentage = checked_percentage(command.percentage)
     if draft.state is not S.RUNNING:
-        raise _Refused("only a RUNNING execution reports progress")
+        raise Refused("only a RUNNING execution reports progress")
     known = draft.execution.progress
     # A report that was overtaken by a later one must not turn the bar back.
     reached = max(percentage, known.percentage)
@@ -201,7 +142,7 @@ def _report_progress(draft: Draft, command: ReportProgress) -> None:
 
 def _record(draft: Draft, command: Record) -> None:
     if draft.state in TERMINAL_STATES:
-        raise _Refused("its log is closed with its end")
+        raise Refused("its log is closed with its end")
     draft.record(EventType.RECORDED, {"name": command.fact, "data": command.data})
 
 
@@ -209,7 +150,7 @@ def _finish(draft: Draft, command: Finish) -> None:
     waits_at_pause_point = draft.state is S.PAUSED and draft.execution.is_held
     is_cut = isinstance(command.outcome, Interrupted | GivenBack)
     if draft.state not in HELD_STATES and not (waits_at_pause_point and is_cut):
-        raise _Refused("no run of it is open")
+        raise Refused("no run of it is open")
     facts = {} if command.by_holder else {"lease_epoch": draft.execution.lease_epoch + 1}
     match command.outcome:
         case Succeeded(result=result):
@@ -269,7 +210,7 @@ def _reach_pause_point(draft: Draft, command: ReachPausePoint) -> None:
 
 def _release(draft: Draft, command: Release) -> None:
     if draft.state not in HELD_STATES:
-        raise _Refused("no run of it is open")
+        raise Refused("no run of it is open")
     _give_back(draft, command.reason or "released", draft.execution.run_at, {})
 
 
@@ -313,7 +254,7 @@ def _expire(draft: Draft, command: Expire) -> None:
             error = {"type": "abandoned", "message": "the handler did not stop before the cancellation deadline"}
             draft.end(S.CANCELLED, "abandoned", None, error, **fence)
         case _:
-            raise _Refused("its state has no time limit")
+            raise Refused("its state has no time limit")
 
 
 def _change_state(draft: Draft, command: ChangeState) -> None:
@@ -330,9 +271,9 @@ def _change_state(draft: Draft, command: ChangeState) -> None:
         case S.PAUSED:
             _pause(draft, Pause(reason=reason))
         case S.CANCELLING if draft.state is S.PAUSED and not draft.execution.is_held:
-            raise _Refused("nothing of it runs that could be asked to stop; cancel it")
+            raise Refused("nothing of it runs that could be asked to stop; cancel it")
         case S.CANCELLING:
-            draft.change(S.CANCELLING, reason, deadline=_after(draft.now, command.grace))
+            draft.change(S.CANCELLING, reason, deadline=after(draft.now, command.grace))
         case target if target not in TERMINAL_STATES:
             draft.change(target, reason)
         case _:
@@ -352,17 +293,13 @@ def _wait(draft: Draft, reason: str | None) -> None:
         case S.FAILED | S.CANCELLED:
             _retry(draft, Retry(reason=reason))
         case S.RUNNING:
-            raise _Refused("only its worker or the rescuer gives back what runs")
+            raise Refused("only its worker or the rescuer gives back what runs")
         case _:
             draft.wait_again(reason or "waits again", draft.now, new_attempt=False)
 
 
 def _running_deadline(execution: Execution, now: datetime) -> JsonObject:
-    return {} if execution.start_to_close is None else {"deadline": _after(now, execution.start_to_close)}
-
-
-def _after(moment: datetime, seconds: float) -> datetime:
-    return moment + timedelta(seconds=seconds)
+    return {} if execution.start_to_close is None else {"deadline": after(now, execution.start_to_close)}
 
 
 _RULES: dict[type, Callable[[Draft, Any], None]] = {
@@ -397,6 +334,6 @@ _PUBLIC: tuple[Command, ...] = (
 def _accepts(execution: Execution, command: Command) -> bool:
     try:
         _RULES[type(command)](Draft(execution, execution.updated_at, None), command)
-    except _Refused:
+    except Refused:
         return False
     return True

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from execution.domain.commands import Claim, Command, Create
-from execution.domain.decide import Draft, decide
+from execution.domain.decide import decide, take
+from execution.domain.draft import Draft
 from execution.domain.events import Event
 from execution.domain.evolve import advance, fold
 from execution.domain.execution import Execution
@@ -40,6 +41,6 @@ def carry_out(
     events = draft.events
     for command in commands:
         folded = len(events)
-        draft.take(command)
+        take(draft, command)
         advance(after, events[folded:])
     return (after, events) if events else (before, events)

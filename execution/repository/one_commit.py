@@ -157,4 +157,4 @@ def decided(
 ) -> Append:
     """A decision, to be written in a transaction; nobody waits for it alone."""
     written: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
-    return Append(before, after, events_to_json(events), events[0].actor, None, 0.0, written, command_id)
+    return Append(before, after, events_to_json(after.id, events), events[0].actor, None, 0.0, written, command_id)

@@ -14,6 +14,7 @@ from execution.domain.execution import NO_PROGRESS, Execution, Progress
 from execution.domain.history import HistoryItem
 from execution.domain.retry import RetryPolicy
 from execution.domain.state import STATES, ExecutionState
+from execution.errors import DatabaseError
 
 _TYPES = {one.value: one for one in EventType}
 """By text: an enum's own look-up is a Python function."""
@@ -83,9 +84,16 @@ def to_json(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value, default=_drivers_id).decode()
 
 
-def events_to_json(events: Iterable[Event]) -> str:
-    """The events of one append as its statement takes them."""
-    return orjson.dumps([[event.type, event.data] for event in events], default=_drivers_id).decode()
+def events_to_json(execution_id: UUID, events: Iterable[Event]) -> str:
+    """The events of one append as its statement takes them.
+
+    Raises:
+        DatabaseError: they hold what JSON cannot say.
+    """
+    try:
+        return orjson.dumps([[event.type, event.data] for event in events], default=_drivers_id).decode()
+    except orjson.JSONEncodeError as error:
+        raise DatabaseError(f"Appending to execution {execution_id}", str(error)) from None
 
 
 def from_json(text: Any) -> Any:
