@@ -228,13 +228,15 @@ class LeaseLost(ConflictError):  # noqa: N818 - the field's standard term
 
 
 class DuplicateExecutionError(ConflictError):
-    """An execution with that id exists already."""
+    """The id is taken. Whose it is the error does not say: ids are unique in the service, not in a tenant."""
 
     code = "duplicate_execution"
 
     def __init__(self, execution_id: UUID) -> None:
         self.execution_id = execution_id
-        super().__init__(f"Execution {execution_id} exists already. Read it, or submit without an id to get a new one.")
+        super().__init__(
+            f"The id {execution_id} is taken. Submit without an id to get a new one; if it is yours, read the execution."
+        )
 
 
 class ModelOrchestrationError(ExecutionServiceError):

@@ -141,6 +141,23 @@ async def test_an_id_that_another_tenant_has_cannot_be_taken_over(
     assert await service.for_tenant("neighbour").get_execution(theirs[0].id) == theirs[0]
 
 
+@pytest.mark.parametrize("route", ["/v1/executions", "/v1/executions/batch", "/v1/step-jobs"])
+async def test_whose_an_id_is_that_is_taken_is_not_said(
+    us: httpx.AsyncClient, service: ExecutionService, theirs: list[Execution], route: str
+) -> None:
+    own = await service.for_tenant("us").create_execution("noop")
+    told = []
+    for taken in (own, *theirs):
+        document: dict[str, Any] = {"id": str(taken.id)}
+        document |= {"steps": [{"step_type": "noop"}]} if route.endswith("jobs") else {"kind": "noop"}
+        refused = await us.post(route, json={"executions": [document]} if route.endswith("batch") else document)
+        headers = sorted(name for name in refused.headers if name not in {"date", "x-request-id"})
+        text = refused.text.replace(str(taken.id), "ID").replace(refused.headers["x-request-id"], "REQUEST")
+        told.append((refused.status_code, text, headers))
+    assert "duplicate_execution" in told[0][1]
+    assert told == [told[0]] * len(told)
+
+
 async def test_what_one_does_is_recorded_under_the_name_of_its_key(
     neighbour: httpx.AsyncClient, service: ExecutionService
 ) -> None:
