@@ -235,7 +235,7 @@ class DuplicateExecutionError(ConflictError):
     def __init__(self, execution_id: UUID) -> None:
         self.execution_id = execution_id
         super().__init__(
-            f"The id {execution_id} is taken. Submit without an id to get a new one; if it is yours, read the execution."
+            f"The id {execution_id} is taken. Submit without an id to get a new one; if it is yours, read it."
         )
 
 
