@@ -17,16 +17,7 @@ from pydantic import BaseModel, RootModel
 
 from execution.domain.documents import DEFAULT_LIMIT, MAX_DEPTH, to_document
 from execution.errors import DocumentTooLargeError, InvalidDocumentError
-
-TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXTS
-)
-JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner), max_leaves=20)
+from tests.support.json_values import JSON, TEXTS
 
 
 class Report(BaseModel):
