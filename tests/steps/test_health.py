@@ -114,10 +114,10 @@ async def test_it_samples_again_and_again_and_an_old_sample_says_so(database_url
     async with open_service(settings) as service:
         observer = ServiceHealthObserver(service)
         sampling = asyncio.create_task(observer.run())
-        seen: set[int] = set()
+        seen: dict[int, object] = {}  # what is kept leaves its identity to no other one
 
         def is_renewed() -> bool:
-            seen.add(id(observer._sample))
+            seen[id(observer._sample)] = observer._sample
             return len(seen) > 2
 
         await eventually(is_renewed, within=10, what="it samples again")

@@ -6,6 +6,8 @@ import asyncio
 from random import Random
 from uuid import UUID
 
+import pytest
+
 from execution.domain.commands import Cancel, ChangeState, Command, Finish, Pause, ReportProgress, Resume, Retry
 from execution.domain.decide import decide
 from execution.domain.events import Event
@@ -20,7 +22,6 @@ from tests.support.stored import AnyConnection, assert_row_is_fold, carry_out, r
 
 S = ExecutionState
 WRITERS = 16
-COMMANDS_EACH = 1000
 EXECUTIONS = 20
 
 
@@ -51,13 +52,18 @@ def assert_one_wins(outcomes: list[Execution | BaseException], contenders: int) 
     assert sum(isinstance(outcome, VersionConflict) for outcome in outcomes) == contenders - 1
 
 
+@pytest.mark.parametrize(
+    "commands_each", [250, pytest.param(2_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
 async def test_sixteen_writers_on_twenty_executions(
-    repository: ExecutionRepository, database_url: str, sql: AnyConnection
+    repository: ExecutionRepository, database_url: str, sql: AnyConnection, commands_each: int
 ) -> None:
     ids = [(await submit(repository)).id for _ in range(EXECUTIONS)]
     async with Database(database_url) as another:
         repositories = [repository, ExecutionRepository(another)]
-        written = await asyncio.gather(*(write(repositories[number % 2], ids, number) for number in range(WRITERS)))
+        written = await asyncio.gather(
+            *(write(repositories[number % 2], ids, number, commands_each) for number in range(WRITERS))
+        )
     for execution_id in ids:
         await assert_row_is_fold(repository, execution_id)
     in_log = await sql.fetch("SELECT execution_id, version, actor FROM execution_events WHERE actor IS NOT NULL")
@@ -65,10 +71,10 @@ async def test_sixteen_writers_on_twenty_executions(
     assert {(row["execution_id"], row["version"]): row["actor"] for row in in_log} == acknowledged
 
 
-async def write(repository: ExecutionRepository, ids: list[UUID], number: int) -> list[tuple[UUID, int]]:
+async def write(repository: ExecutionRepository, ids: list[UUID], number: int, commands: int) -> list[tuple[UUID, int]]:
     """Carry out so many random commands; the keys of all events that were acknowledged."""
     keys, chance = [], Random(number)
-    for _ in range(COMMANDS_EACH):
+    for _ in range(commands):
         execution_id = chance.choice(ids)
         while True:
             before = await read(repository, execution_id)
