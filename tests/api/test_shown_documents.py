@@ -18,7 +18,7 @@ from execution.repository.records import to_json
 from execution.service import ExecutionService
 from tests.support.json_values import OBJECTS, TEXTS
 
-MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)) | st.just(  # noqa: DTZ001
+MOMENTS = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)) | st.just(
     datetime(2026, 1, 1, tzinfo=UTC)
 )
 ERRORS = st.builds(lambda more, kind, text: more | {"type": kind, "message": text}, OBJECTS, TEXTS, TEXTS)
@@ -122,7 +122,7 @@ COLUMNS = (
     *("completed_at", "agent_id", "task_id", "priority", "attempt", "result", "error", "progress_percentage"),
     *("progress_message", "progress_context", "lease_epoch", "rescues", "idempotent", "pause_requested"),
 )
-INSERT = "INSERT INTO executions ({}) VALUES ({})".format(  # noqa: S608 - names from above
+INSERT = "INSERT INTO executions ({}) VALUES ({})".format(
     ", ".join(COLUMNS), ", ".join(f"${number}" for number in range(1, len(COLUMNS) + 1))
 )
 DOCUMENTS = {"parameters", "result", "error"}
