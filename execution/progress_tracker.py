@@ -14,7 +14,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from execution.domain.commands import Record, ReportProgress
-from execution.domain.documents import document_size, to_document
+from execution.domain.documents import checked_size, document_size, to_document
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.facts import checked_fact
 from execution.domain.progress import checked_percentage
@@ -98,6 +98,10 @@ class ExecutionProgressTracker:
         """The command of a fact, checked before anything is written."""
         return checked_fact(name, data, self._document_limit)
 
+    def size_of(self, name: str, data: JsonObject) -> int:
+        """The bytes of a fact's data, checked as `fact` does."""
+        return checked_size(data, f"the data of the fact {name}", self._document_limit)
+
     def follow(self, lease: Lease) -> ProgressReporter:
         """What takes the reports of one run."""
         return ProgressReporter(self, lease, self._interval)
@@ -159,7 +163,18 @@ class ProgressReporter:
             TooManyFactsError: those that wait to be written leave no room for it.
         """
         fact = self._tracker.fact(name, data)
-        size = document_size(fact.data) + len(name)
+        self._take(fact, document_size(fact.data))
+
+    def record_own(self, name: str, data: JsonObject) -> None:
+        """Take a fact of this service's own: a name that is one, and data that nobody changes; neither is copied.
+
+        Raises:
+            InvalidDocumentError, DocumentTooLargeError, TooManyFactsError: as `record`.
+        """
+        self._take(Record(fact=name, data=data), self._tracker.size_of(name, data))
+
+    def _take(self, fact: Record, size: int) -> None:
+        size += len(fact.fact)
         if self._facts_size + size > FACTS_LIMIT:
             raise TooManyFactsError(self._lease.execution.id, FACTS_LIMIT)
         self._facts_size += size

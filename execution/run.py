@@ -238,6 +238,10 @@ class RunContext:
         """Record a fact."""
         self._run.reporter.record(name, data)
 
+    def record_own(self, name: str, data: JsonObject) -> None:
+        """Record a fact of a built-in kind, whose data nobody changes."""
+        self._run.reporter.record_own(name, data)
+
     def recorded(self) -> Coroutine[Any, Any, None]:
         """Wait until everything recorded so far is in the log."""
         return self._run.reporter.recorded()

@@ -34,18 +34,18 @@ def to_document(value: Any, what: str, limit: int = DEFAULT_LIMIT) -> JsonObject
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     document: JsonObject = value if isinstance(value, dict) else {"value": value}
-    try:
-        encoded = orjson.dumps(document)
-    except (orjson.JSONEncodeError, RecursionError) as error:
-        _check(document, what)  # may know better what is wrong
-        raise InvalidDocumentError(what, str(error)) from None
-    if _is_suspicious(encoded):
-        _check(document, what)
-    if len(encoded) > limit:
-        raise DocumentTooLargeError(what, len(encoded), limit)
     # Read back, so that what runs now and what is read from the log later are the same (tuples are lists, and so on).
-    restored: JsonObject = orjson.loads(encoded)
+    restored: JsonObject = orjson.loads(_encoded(document, what, limit))
     return restored
+
+
+def checked_size(document: JsonObject, what: str, limit: int = DEFAULT_LIMIT) -> int:
+    """The bytes of a document that is stored as it is: nobody changes it, and it holds what JSON knows, times and ids.
+
+    Raises:
+        InvalidDocumentError, DocumentTooLargeError: as `to_document`.
+    """
+    return len(_encoded(document, what, limit))
 
 
 def document_size(document: JsonObject) -> int:
@@ -58,6 +58,19 @@ def problems_of(error: ValidationError, whole: str) -> str:
     return "; ".join(
         f"{'.'.join(map(str, one['loc'])) or whole}: {one['msg']}" for one in error.errors(include_url=False)
     )
+
+
+def _encoded(document: JsonObject, what: str, limit: int) -> bytes:
+    try:
+        encoded = orjson.dumps(document)
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        _check(document, what)  # may know better what is wrong
+        raise InvalidDocumentError(what, str(error)) from None
+    if _is_suspicious(encoded):
+        _check(document, what)
+    if len(encoded) > limit:
+        raise DocumentTooLargeError(what, len(encoded), limit)
+    return encoded
 
 
 def _is_suspicious(encoded: bytes) -> bool:

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from execution.domain.execution import JsonObject
 from execution.domain.outcome import MAX_MESSAGE_LENGTH, describe
 from execution.domain.text import storable
@@ -20,8 +22,7 @@ class Raised:
     exception: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class StepEnding:
+class StepEnding(Struct, frozen=True, gc=False):
     """What a step ended as."""
 
     status: StepStatus

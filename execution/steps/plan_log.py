@@ -10,10 +10,13 @@ A step that was started and has not ended was cut off.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+import msgspec
+from msgspec import Struct
 
 from execution.domain.events import EventType
 from execution.domain.execution import Execution, JsonObject
@@ -27,8 +30,7 @@ STARTED, ENDED = "step.started", "step.ended"
 _PAGE = 200
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StartedStep:
+class StartedStep(Struct, frozen=True, kw_only=True, gc=False):
     """A step that was begun."""
 
     step: JobStep
@@ -39,12 +41,47 @@ class StartedStep:
     health_before: JsonObject | None
 
 
+class EndedStep(Struct, frozen=True, kw_only=True, gc=False):
+    """A step that was begun and has ended: what its result is made of, once somebody asks for it."""
+
+    started: StartedStep
+    status: StepStatus
+    completed_at: datetime
+    output: JsonObject | None = None
+    stored_output: StoredOutput | None = None
+    error: str | None = None
+    health_after: JsonObject | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Was the step completed?"""
+        return self.status is StepStatus.COMPLETED
+
+    def result(self) -> StepResult:
+        """It as evidence."""
+        started = self.started
+        return StepResult(
+            step=started.step,
+            status=self.status,
+            started_at=started.started_at,
+            completed_at=self.completed_at,
+            executed_by=started.executed_by,
+            handler=started.handler,
+            output=self.output,
+            error=self.error,
+            stored_output=self.stored_output,
+            attempt=started.attempt,
+            health_before=started.health_before,
+            health_after=self.health_after,
+        )
+
+
 class PlanLog:
     """The steps of one execution of a plan, as its log tells of them."""
 
     def __init__(self, plan: tuple[JobStep, ...]) -> None:
         self.plan = plan
-        self.results: list[StepResult] = []
+        self.ended: list[EndedStep] = []
         """Each execution of a step that has ended, in order."""
         self.open: StartedStep | None = None
         """The step that was begun, and of whose end nothing is said."""
@@ -72,9 +109,9 @@ class PlanLog:
         return log
 
     @property
-    def health_before(self) -> JsonObject | None:
-        """What was observed before the first step."""
-        return self.results[0].health_before if self.results else None
+    def results(self) -> list[StepResult]:
+        """Each execution of a step that has ended, as evidence."""
+        return [one.result() for one in self.ended]
 
     def attempts(self, step: JobStep) -> int:
         """How often the step was begun."""
@@ -98,10 +135,10 @@ class PlanLog:
         self.open, self.is_asked_again = started, False
         self._attempts[started.step.step_index] = started.attempt
 
-    def end(self, result: StepResult) -> None:
+    def end(self, ended: EndedStep) -> None:
         """The step that was begun has ended."""
-        self.results.append(result)
-        self.completed += result.succeeded
+        self.ended.append(ended)
+        self.completed += ended.succeeded
         self.open, self.is_asked_again = None, False
 
     def _take_change(self, item: HistoryItem) -> None:
@@ -130,51 +167,50 @@ class PlanLog:
             self._health = _restored(health)
         return self._health
 
-    def _ended(self, data: JsonObject, started: StartedStep) -> StepResult:
+    def _ended(self, data: JsonObject, started: StartedStep) -> EndedStep:
         stored = data.get("stored_output")
-        return StepResult(
-            step=started.step,
+        return EndedStep(
+            started=msgspec.structs.replace(started, started_at=datetime.fromisoformat(data["started_at"])),
             status=StepStatus(data["status"]),
-            started_at=datetime.fromisoformat(data["started_at"]),
             completed_at=datetime.fromisoformat(data["completed_at"]),
-            executed_by=started.executed_by,
-            handler=started.handler,
             output=_restored(data.get("output")),
             error=data.get("error"),
             stored_output=StoredOutput(**stored) if stored else None,
-            attempt=started.attempt,
-            health_before=started.health_before,
             health_after=self._observed(data.get("health_after")),
         )
 
 
 def started_fact(started: StartedStep, known_health: JsonObject | None) -> JsonObject:
     """The data of `step.started`; `known_health` is what the log has last."""
+    step, handler, health = started.step, started.handler, started.health_before
+    data: JsonObject = {"step_index": step.step_index, "step_type": step.step_type, "attempt": started.attempt}
+    if handler is not None:
+        data["handler"] = {"name": handler.name, "version": handler.version, "idempotent": handler.idempotent}
+    if health is not None and health is not known_health:
+        data["health_before"] = health
+    return data
+
+
+def ended_fact(ended: EndedStep, known_health: JsonObject | None) -> JsonObject:
+    """The data of `step.ended`; `known_health` is what the log has last."""
+    started = ended.started
     data: JsonObject = {
         "step_index": started.step.step_index,
         "step_type": started.step.step_type,
         "attempt": started.attempt,
+        "status": ended.status,
+        "started_at": started.started_at,
+        "completed_at": ended.completed_at,
     }
-    handler, health = started.handler, started.health_before
-    if handler is not None:
-        data["handler"] = {"name": handler.name, "version": handler.version, "idempotent": handler.idempotent}
-    return data if health is None or health is known_health else data | {"health_before": health}
-
-
-def ended_fact(result: StepResult, known_health: JsonObject | None) -> JsonObject:
-    """The data of `step.ended`; `known_health` is what the log has last."""
-    data: JsonObject = {
-        "step_index": result.step_index,
-        "step_type": result.step.step_type,
-        "attempt": result.attempt,
-        "status": result.status.value,
-        "started_at": result.started_at.isoformat(),
-        "completed_at": result.completed_at.isoformat(),
-    }
-    health = result.health_after if result.health_after is not known_health else None
-    stored = asdict(result.stored_output) if result.stored_output else None
-    further = (("output", result.output), ("stored_output", stored), ("error", result.error), ("health_after", health))
-    return data | {name: value for name, value in further if value is not None}
+    if ended.output is not None:
+        data["output"] = ended.output
+    if ended.stored_output is not None:
+        data["stored_output"] = asdict(ended.stored_output)
+    if ended.error is not None:
+        data["error"] = ended.error
+    if ended.health_after is not None and ended.health_after is not known_health:
+        data["health_after"] = ended.health_after
+    return data
 
 
 def plan_in(execution: Execution) -> tuple[JobStep, ...]:

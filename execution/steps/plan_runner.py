@@ -15,10 +15,12 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from execution.domain.documents import document_size
@@ -37,15 +39,13 @@ from execution.steps.model import (
     HealthObserver,
     JobStatus,
     JobStep,
-    StepResult,
     StepStatus,
     StoredOutput,
-    identity_of,
 )
 from execution.steps.output_store import OutputStore
 from execution.steps.plan import NO_CONTRACT, Plan
-from execution.steps.plan_log import ENDED, STARTED, PlanLog, StartedStep, ended_fact, started_fact
-from execution.steps.step_call import AnyStepHandler, call
+from execution.steps.plan_log import ENDED, STARTED, EndedStep, PlanLog, StartedStep, ended_fact, started_fact
+from execution.steps.step_call import AnyStepHandler, KnownHandler
 
 log = structlog.get_logger(__name__)
 
@@ -118,7 +118,11 @@ class PlanRun:
     ) -> None:
         self._context, self._log, self._contract_id, self._with = context, plan_log, contract_id, surroundings
         self._handlers = surroundings.handlers_of(context.tenant_id)
+        self._known_handlers: dict[str, KnownHandler | None] = {}
         self._now = surroundings.repository.db.clock.now
+        self._executed_by = f"worker:{context.execution.worker_id}"
+        self._weights = list(accumulate((one.weight for one in plan_log.plan), initial=0.0))
+        """Of so many steps, together."""
         self._health: JsonObject | None = None
         self._health = self._observe()
         self._known_health: JsonObject | None = None
@@ -152,21 +156,30 @@ class PlanRun:
 
     def _check_last_end(self) -> None:
         """The first failure ends the job (EXEC-003), also if whoever saw it died before it could say so."""
-        last = self._log.results[-1] if self._log.results else None
+        last = self._log.ended[-1] if self._log.ended else None
         if last is None or last.succeeded or self._log.is_asked_again:
             return
-        said = f"Step {last.step_index} ({last.step.step_type}) {{}}: {last.error}"
+        step = last.started.step
+        said = f"Step {step.step_index} ({step.step_type}) {{}}: {last.error}"
         if last.status is StepStatus.FAILED:
             raise StepFailedError(said.format("failed"))
-        if last.status is StepStatus.OUTCOME_UNKNOWN and not self._may_be_repeated(last.step):
+        if last.status is StepStatus.OUTCOME_UNKNOWN and not self._may_be_repeated(step):
             raise StepOutcomeUnknownError(said.format("has an unknown outcome, and is not executed again"))
 
     def _may_be_repeated(self, step: JobStep) -> bool:
-        handler = self._handlers.get(step.step_type)
-        return handler is not None and identity_of(handler).idempotent
+        handler = self._handler_of(step)
+        return handler is not None and handler.identity.idempotent
+
+    def _handler_of(self, step: JobStep) -> KnownHandler | None:
+        try:
+            return self._known_handlers[step.step_type]
+        except KeyError:
+            handler = self._handlers.get(step.step_type)
+            known = self._known_handlers[step.step_type] = None if handler is None else KnownHandler(handler)
+            return known
 
     async def _execute(self, step: JobStep) -> StepEnding:
-        handler = self._handlers.get(step.step_type)
+        handler = self._handler_of(step)
         started = self._start(step, handler)
         try:
             await self._context.recorded()
@@ -177,25 +190,25 @@ class PlanRun:
             raise
         if handler is None:
             return ending.without_handler(step.step_type, self._handlers)
+        context = self._context_of(started)
+        if handler.returns_at_once:
+            return ending.ending_of(handler.caught(step, context))
         try:
-            returned = await call(
-                handler, step, self._context_of(started), is_asked_to_stop=lambda: self._context.cancelled
-            )
+            return ending.ending_of(await handler.call(step, context, lambda: self._context.cancelled))
         except asyncio.CancelledError:
             self._end(self._cut_off())
             raise
-        return ending.ending_of(returned)
 
-    def _start(self, step: JobStep, handler: AnyStepHandler | None) -> StartedStep:
+    def _start(self, step: JobStep, handler: KnownHandler | None) -> StartedStep:
         started = StartedStep(
             step=step,
             attempt=self._log.attempts(step) + 1,
             started_at=self._now(),
-            executed_by=f"worker:{self._context.execution.worker_id}",
-            handler=identity_of(handler) if handler is not None else None,
+            executed_by=self._executed_by,
+            handler=handler.identity if handler is not None else None,
             health_before=self._health,
         )
-        self._context.record(STARTED, started_fact(started, self._known_health))
+        self._context.record_own(STARTED, started_fact(started, self._known_health))
         self._known_health = started.health_before
         self._log.start(started)
         return started
@@ -205,31 +218,28 @@ class PlanRun:
         started = self._log.open
         assert started is not None  # a step ends once, after it was started
         completed_at, self._health = self._now(), self._observe()
-        result = StepResult(
-            step=started.step,
+        ended = EndedStep(
+            started=started,
             status=how.status,
-            started_at=started.started_at,
             completed_at=completed_at,
-            executed_by=started.executed_by,
-            handler=started.handler,
             output=None if stored else how.output,
             stored_output=stored,
             error=how.error,
-            attempt=started.attempt,
-            health_before=started.health_before,
             health_after=self._health,
         )
-        self._log.end(self._recorded(result))
-        self._known_health = result.health_after
+        self._log.end(self._recorded(ended))
+        self._known_health = ended.health_after
 
-    def _recorded(self, result: StepResult) -> StepResult:
+    def _recorded(self, ended: EndedStep) -> EndedStep:
         try:
-            self._context.record(ENDED, ended_fact(result, self._known_health))
+            self._context.record_own(ENDED, ended_fact(ended, self._known_health))
         except InvalidRequestError as refusal:
             failure = ending.failed(f"what the handler said of the step cannot be recorded: {refusal}")
-            result = replace(result, status=failure.status, output=None, stored_output=None, error=failure.error)
-            self._context.record(ENDED, ended_fact(result, self._known_health))
-        return result
+            ended = msgspec.structs.replace(
+                ended, status=failure.status, output=None, stored_output=None, error=failure.error
+            )
+            self._context.record_own(ENDED, ended_fact(ended, self._known_health))
+        return ended
 
     async def _stored(self, output: JsonObject | None) -> StoredOutput | None:
         """Where an output is that is too large for the log; None: it is not."""
@@ -275,14 +285,13 @@ class PlanRun:
         if done < len(self._log.plan) and now - self._reported_at < self._with.progress_interval:
             return
         self._reported_at = now
-        plan = self._log.plan
-        whole = sum(one.weight for one in plan)
-        percentage = 100.0 * sum(one.weight for one in plan[:done]) / whole if done < len(plan) else 100.0
-        self._context.progress(percentage, f"{done} of {len(plan)} steps", {"step_index": step.step_index})
+        steps = len(self._log.plan)
+        percentage = 100.0 * self._weights[done] / self._weights[-1] if done < steps else 100.0
+        self._context.progress(percentage, f"{done} of {steps} steps", {"step_index": step.step_index})
 
     def _summary(self) -> JsonObject:
-        executed = len(self._log.results)
-        status, reason = ending.job_end(self._log.results)
+        executed = len(self._log.ended)
+        status, reason = ending.job_end([one.result() for one in self._log.ended[-1:]])
         assert status is JobStatus.COMPLETED
         return {
             "final_status": status.value,

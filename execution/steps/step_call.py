@@ -9,7 +9,7 @@ from typing import Any
 
 from execution.isolation import in_own_thread
 from execution.steps.ending import Raised
-from execution.steps.model import AsyncStepHandler, ExecutionContext, JobStep, StepHandler
+from execution.steps.model import AsyncStepHandler, ExecutionContext, JobStep, StepHandler, identity_of
 
 AnyStepHandler = StepHandler | AsyncStepHandler
 
@@ -23,26 +23,40 @@ class StepTimeLimitError(Exception):
         super().__init__(f"it ran past its time limit of {seconds:g} s and was stopped; how far it came is not known")
 
 
-async def call(
-    handler: AnyStepHandler, step: JobStep, context: ExecutionContext, *, is_asked_to_stop: Callable[[], bool]
-) -> object:
-    """What the handler returned, or what it `Raised`. The only call of a handler in a durable plan.
+class KnownHandler:
+    """A handler of one run of a plan, looked at once: who it is, and how it is called."""
 
-    Raises:
-        CancelledError: the step was cancelled, and nobody knows how far it came. A blocking one is waited for when it
-            is asked to stop: it cannot be stopped, and its end is known then. Who insists leaves it behind.
-    """
-    returned: object
-    if inspect.iscoroutinefunction(handler.execute):
-        returned = await _awaited(handler.execute(step, context), step)
-    elif getattr(handler, "blocks", True) is False:
-        returned = _caught(handler, step, context)
-    else:
-        thread = in_own_thread(lambda: _caught(handler, step, context), f"step {context.job_id} {step.step_index}")
-        returned = await _waited_for(thread, is_asked_to_stop)
+    __slots__ = ("_execute", "identity", "is_asynchronous", "returns_at_once")
+
+    def __init__(self, handler: AnyStepHandler) -> None:
+        self.identity = identity_of(handler)
+        self.is_asynchronous = inspect.iscoroutinefunction(handler.execute)
+        self.returns_at_once = not self.is_asynchronous and getattr(handler, "blocks", True) is False
+        self._execute: Callable[[JobStep, ExecutionContext], Any] = handler.execute
+
+    def caught(self, step: JobStep, context: ExecutionContext) -> object:
+        """What a handler that returns at once returned, or what it `Raised`."""
+        try:
+            return self._execute(step, context)
+        except BaseException as raised:  # noqa: BLE001 - whatever it is, the step ends with it and leaves evidence
+            return Raised(raised)
+
+    async def call(self, step: JobStep, context: ExecutionContext, is_asked_to_stop: Callable[[], bool]) -> object:
+        """What the handler returned, or what it `Raised`. With `caught` the only call of a handler in a durable plan.
+
+        Raises:
+            CancelledError: the step was cancelled, and nobody knows how far it came. A blocking one is waited for when
+                it is asked to stop: it cannot be stopped, and its end is known then. Who insists leaves it behind.
+        """
+        if self.is_asynchronous:
+            return await _awaited(self._execute(step, context), step)
+        if self.returns_at_once:
+            return self.caught(step, context)
+        name = f"step {context.job_id} {step.step_index}"
+        returned = await _waited_for(in_own_thread(lambda: self.caught(step, context), name), is_asked_to_stop)
         if inspect.isawaitable(returned):
             returned = await _awaited(returned, step)
-    return returned
+        return returned
 
 
 async def _awaited(work: Awaitable[Any], step: JobStep) -> object:
@@ -61,13 +75,6 @@ async def _awaited(work: Awaitable[Any], step: JobStep) -> object:
             return Raised(StepTimeLimitError(step.timeout_seconds))
         return Raised(error)
     except (Exception, SystemExit) as raised:  # noqa: BLE001 - whatever it is, the step ends with it and leaves evidence
-        return Raised(raised)
-
-
-def _caught(handler: AnyStepHandler, step: JobStep, context: ExecutionContext) -> object:
-    try:
-        return handler.execute(step, context)
-    except BaseException as raised:  # noqa: BLE001 - as above; in its thread it is addressed to nobody else
         return Raised(raised)
 
 
