@@ -35,17 +35,17 @@ def to_document(value: Any, what: str, limit: int = DEFAULT_LIMIT) -> JsonObject
         value = value.model_dump(mode="json")
     document: JsonObject = value if isinstance(value, dict) else {"value": value}
     # Read back, so that what runs now and what is read from the log later are the same (tuples are lists, and so on).
-    restored: JsonObject = orjson.loads(_encoded(document, what, limit))
+    restored: JsonObject = orjson.loads(_encoded(document, what, limit, is_finite=False))
     return restored
 
 
 def checked_size(document: JsonObject, what: str, limit: int = DEFAULT_LIMIT) -> int:
-    """The bytes of a document that is stored as it is: nobody changes it, and it holds what JSON knows, times and ids.
+    """The bytes of a document that is stored as it is: nobody changes it, and each of its numbers is finite.
 
     Raises:
         InvalidDocumentError, DocumentTooLargeError: as `to_document`.
     """
-    return len(_encoded(document, what, limit))
+    return len(_encoded(document, what, limit, is_finite=True))
 
 
 def document_size(document: JsonObject) -> int:
@@ -60,22 +60,24 @@ def problems_of(error: ValidationError, whole: str) -> str:
     )
 
 
-def _encoded(document: JsonObject, what: str, limit: int) -> bytes:
+def _encoded(document: JsonObject, what: str, limit: int, *, is_finite: bool) -> bytes:
     try:
         encoded = orjson.dumps(document)
     except (orjson.JSONEncodeError, RecursionError) as error:
         _check(document, what)  # may know better what is wrong
         raise InvalidDocumentError(what, str(error)) from None
-    if _is_suspicious(encoded):
+    if _is_suspicious(encoded, is_finite):
         _check(document, what)
     if len(encoded) > limit:
         raise DocumentTooLargeError(what, len(encoded), limit)
     return encoded
 
 
-def _is_suspicious(encoded: bytes) -> bool:
+def _is_suspicious(encoded: bytes, is_finite: bool) -> bool:
     """May the document hold what `_check` refuses? Asked of its text, in C, and not of every value in it."""
-    return b"null" in encoded or b"\\u0000" in encoded or encoded.count(b"{") + encoded.count(b"[") > MAX_DEPTH
+    if b"null" in encoded and not is_finite:
+        return True
+    return b"\\u0000" in encoded or encoded.count(b"{") + encoded.count(b"[") > MAX_DEPTH
 
 
 def _check(document: JsonObject, what: str) -> None:

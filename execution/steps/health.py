@@ -60,6 +60,11 @@ class ServiceHealthObserver:
             return {"status": "unknown", "age_seconds": None}
         return {**sample.health, "age_seconds": round(time.monotonic() - sample.taken_at, 3)}
 
+    @property
+    def sampled_at(self) -> float | None:
+        """When the last sample was taken, on the monotonic clock; None before the first."""
+        return self._sample.taken_at if self._sample else None
+
     async def run(self) -> None:
         """Sample until cancelled."""
         async with asyncio.TaskGroup() as tasks:

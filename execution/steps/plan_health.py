@@ -11,8 +11,8 @@ from execution.lifecycle import kept_running
 from execution.steps.frozen import freeze_object
 from execution.steps.health import ServiceHealthObserver
 
-LOOK_AGAIN_SECONDS = 1.0
-"""For so long an observation is the same one: steps that follow each other at once need not all keep it."""
+LOOK_AGAIN_SECONDS = 10.0
+"""Until there is a new sample, or for so long, an observation is the same one: not every step has to keep it."""
 
 
 class HealthOfPlans:
@@ -20,17 +20,18 @@ class HealthOfPlans:
 
     def __init__(self, observer: ServiceHealthObserver) -> None:
         self._observer = observer
-        self._seen: JsonObject = {}
+        self._seen: JsonObject | None = None
+        self._sampled_at: float | None = None
         self._look_again_at = 0.0
         self._watching = 0
         self._sampling = AsyncExitStack()
 
     def observe_health(self) -> JsonObject:
-        """The last sample and its age; status `unknown` before the first."""
-        now = time.monotonic()
-        if now >= self._look_again_at:
+        """The last sample and its age when it was first seen; status `unknown` before the first."""
+        sampled_at, now = self._observer.sampled_at, time.monotonic()
+        if self._seen is None or sampled_at != self._sampled_at or now >= self._look_again_at:
             self._seen = freeze_object(self._observer.observe_health(), "the observed health")
-            self._look_again_at = now + LOOK_AGAIN_SECONDS
+            self._sampled_at, self._look_again_at = sampled_at, now + LOOK_AGAIN_SECONDS
         return self._seen
 
     @asynccontextmanager

@@ -44,6 +44,7 @@ from execution.steps.model import (
 )
 from execution.steps.output_store import OutputStore
 from execution.steps.plan import NO_CONTRACT, Plan
+from execution.steps.plan_beginnings import PlanBeginnings
 from execution.steps.plan_log import ENDED, STARTED, EndedStep, PlanLog, StartedStep, ended_fact, started_fact
 from execution.steps.step_call import AnyStepHandler, KnownHandler
 
@@ -100,12 +101,13 @@ class PlanRunner:
     ) -> None:
         """`watched` keeps the observer up to date while a plan is under way."""
         self._surroundings, self._watched = surroundings, watched
+        self._beginnings = PlanBeginnings(surroundings.repository)
 
     async def run(self, context: RunContext, parameters: Plan) -> JsonObject:
         """Carry out a plan in order, each step once, with evidence of each."""
         steps = parameters.job_steps()
         async with self._watched():
-            plan_log = await PlanLog.read(self._surroundings.repository, context.execution_id, steps)
+            plan_log = await self._beginnings.read(context.execution_id, steps, attempt=context.attempt)
             run = PlanRun(context, plan_log, parameters.contract_id or NO_CONTRACT, self._surroundings)
             return await run.carry_out()
 
