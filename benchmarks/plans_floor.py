@@ -80,7 +80,7 @@ class PlansFloor:
             ids, now = [new_id() for _ in range(min(BATCH, plans - offset))], datetime.now(UTC)
             pending = {"previous_state": "CREATED", "new_state": "PENDING", "reason": None}
             data = [_text(one) for each in ids for one in (self._submission(each, now), pending)]
-            commands = [command for _ in ids for command in [new_id()] * 2]
+            commands = [new_id()] * (2 * len(ids))
             both = [each for each in ids for _ in range(2)]
             await connection.execute(_CREATE, ids, encoded, now, both, [1, 2] * len(ids), commands, data)
 
@@ -137,7 +137,7 @@ class PlansFloor:
             [each for each in ids for _ in said],
             list(range(version + 1, after + 1)) * len(ids),
             kinds * len(ids),
-            [command for _ in ids for command in [new_id()] * len(said)],
+            [new_id()] * (len(ids) * len(said)),
             data * len(ids),
         )
         return after

@@ -276,7 +276,8 @@ class OutcomeUnknownError(DatabaseError):
     status = 503
     retriable = True
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, command_id: UUID | None = None) -> None:
+        self.command_id = command_id  # of what may have been written
         super().__init__(
             what,
             "the connection broke around the commit, so it may have been applied. "

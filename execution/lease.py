@@ -14,7 +14,6 @@ from execution.domain.commands import Command, Record
 from execution.domain.execution import Execution
 from execution.domain.machine import carry_out
 from execution.errors import ExecutionServiceError, LeaseLost, OutcomeUnknownError, VersionConflict
-from execution.ids import new_id
 from execution.repository.repository import ExecutionRepository
 from execution.repository.wakeups import Topic
 
@@ -23,7 +22,6 @@ class Begun(Struct, eq=False, gc=False):
     """Commands on their way to the log in one append. Whoever has begun them gives them to `settle` when it is done."""
 
     commands: Sequence[Command]
-    command_id: UUID | None
     written: asyncio.Future[Execution]
 
 
@@ -49,7 +47,8 @@ class Lease:
         self._on_change = on_change
         self._actor = _actor(execution.worker_id)
         self._doubtful: dict[UUID, Sequence[Command]] | None = None
-        """Appends with facts of which nobody knows whether they were written, by their command ids."""
+        """Appends with facts of which nobody knows whether they were written, by the ids they were sent with. All but
+        facts is so already when it is given again."""
 
     async def apply(self, *commands: Command, patience: float | None = None) -> Execution:
         """Carry out commands in one append; returns the execution after them.
@@ -94,9 +93,9 @@ class Lease:
         """
         try:
             after = begun.written.result()
-        except OutcomeUnknownError:
-            if begun.command_id is not None:
-                self._doubtful = {**(self._doubtful or {}), begun.command_id: begun.commands}
+        except OutcomeUnknownError as error:
+            if error.command_id is not None and any(type(one) is Record for one in begun.commands):
+                self._doubtful = {**(self._doubtful or {}), error.command_id: begun.commands}
             raise
         self._doubtful = None  # none of them can be written any more: they name an earlier version
         self._advance(after)
@@ -125,11 +124,8 @@ class Lease:
         after, events = carry_out(before, commands, self._repository.db.clock.now(), self._actor)
         if not events:
             return None
-        command_id = _id_where_needed(commands)
-        written = self._repository.append(
-            before, events, after, lease_epoch=self.epoch, command_id=command_id, patience=patience
-        )
-        return Begun(commands, command_id, written)
+        written = self._repository.append(before, events, after, lease_epoch=self.epoch, patience=patience)
+        return Begun(commands, written)
 
     async def _not_recorded(self, commands: Sequence[Command]) -> Sequence[Command]:
         """The commands without the facts that an append of unknown outcome has written after all."""
@@ -163,14 +159,6 @@ class Lease:
         elif after.worker_id is None:
             signal(Topic.WORK)
         self._on_change(after)
-
-
-def _id_where_needed(commands: Sequence[Command]) -> UUID | None:
-    """An id to look an append up by: only facts need one, since everything else is so already when it is repeated."""
-    for one in commands:
-        if type(one) is Record:
-            return new_id()
-    return None
 
 
 @lru_cache(maxsize=8)

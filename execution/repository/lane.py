@@ -247,7 +247,7 @@ class Lane:
                 continue
             what = f"Appending to execution {append.execution.id}"
             if append.sent or append.resent:
-                append.fail(OutcomeUnknownError(what))
+                append.fail(OutcomeUnknownError(what, append.command_id))
             else:
                 append.fail(DatabaseUnavailableError(what, "PostgreSQL is not reachable"))
         return left
