@@ -101,16 +101,12 @@ class PlanLog:
     async def read(cls, repository: ExecutionRepository, execution_id: UUID, plan: tuple[JobStep, ...]) -> PlanLog:
         """Read it."""
         log = cls(plan)
-        await log.read_on(repository, execution_id)
-        return log
-
-    async def read_on(self, repository: ExecutionRepository, execution_id: UUID) -> None:
-        """Read what follows on the last entry it was given."""
-        while page := await repository.get_history(execution_id, after_version=self._version, limit=_PAGE):
+        while page := await repository.get_history(execution_id, after_version=log._version, limit=_PAGE):
             for item in page:
-                self.take(item)
+                log.take(item)
             if len(page) < _PAGE:
                 break
+        return log
 
     @property
     def results(self) -> list[StepResult]:

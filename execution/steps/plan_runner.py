@@ -107,7 +107,7 @@ class PlanRunner:
         """Carry out a plan in order, each step once, with evidence of each."""
         steps = parameters.job_steps()
         async with self._watched():
-            plan_log = await self._beginnings.read(context.execution_id, steps, attempt=context.attempt)
+            plan_log = await self._beginnings.read(context.execution, steps)
             run = PlanRun(context, plan_log, parameters.contract_id or NO_CONTRACT, self._surroundings)
             return await run.carry_out()
 
