@@ -17,6 +17,7 @@ from execution.relay_survey import RelaySurvey
 from execution.repository.relay_cursors import BEGINNING, RelayCursorStore
 from execution.service import ExecutionService
 from execution.steps import JobExecutor, JobStep, NoOpHandler, ServiceHealthObserver
+from execution.steps.plan_health import HealthOfPlans
 from execution.wiring import open_service
 from tests.support.cutting_proxy import cutting_proxy
 from tests.support.service import Counted, ended, running_worker, short_settings
@@ -48,6 +49,19 @@ async def test_a_sample_of_everything(service: ExecutionService) -> None:
     assert 0 < health["host"]["memory_percent"] <= 100
     assert health["host"]["memory_available_mib"] > 0
     assert health["host"]["load_per_processor"] >= 0
+
+
+async def test_plans_keep_one_observation_of_each_sample(service: ExecutionService) -> None:
+    observer = ServiceHealthObserver(service)
+    health = HealthOfPlans(observer)
+    before = health.observe_health()
+    assert (before["status"], health.observe_health()) == ("unknown", before)
+    await observer.sample()
+    first = health.observe_health()
+    assert first["status"] == "ok"
+    assert health.observe_health() is first
+    await observer.sample()
+    assert health.observe_health() is not first
 
 
 async def test_how_busy_the_worker_is_and_what_waits(database_url: str) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from events.facts import RecordedFact
-from execution.domain.commands import Cancel, Finish, Record, ReportProgress
+from execution.domain.commands import Cancel, Finish, Pause, Record, ReportProgress
 from execution.domain.execution import JsonObject
 from execution.domain.facts import checked_fact
 from execution.domain.history import HistoryItem
@@ -22,6 +23,7 @@ from execution.errors import (
     InvalidExecutionStateError,
     LeaseLost,
     OutcomeUnknownError,
+    ServiceClosedError,
     TooManyFactsError,
     VersionConflict,
 )
@@ -41,6 +43,7 @@ from tests.support import process_handlers
 from tests.support.cutting_proxy import CuttingProxy, Fault, cutting_proxy
 from tests.support.service import ended, running_worker, short_settings
 from tests.support.stored import assert_row_is_fold, submit
+from tests.support.waiting import eventually
 
 NEVER = 3600.0
 """An interval after which nothing of a test is written by itself."""
@@ -171,6 +174,42 @@ class TestOfARun:
             await reporter.recorded()
         assert await state_manager.get(lease.execution.id) == after
 
+    async def test_a_change_from_outside_that_was_first_is_read_and_the_fact_written_once(
+        self,
+        tracker: ExecutionProgressTracker,
+        state_manager: ExecutionStateManager,
+        repository: ExecutionRepository,
+        lease: Lease,
+    ) -> None:
+        reporter = tracker.follow(lease)
+        await state_manager.apply(lease.execution.id, Pause())
+        reporter.record("step.started", None)
+        await reporter.recorded()
+        assert (await said(repository, lease)).count("step.started") == 1
+        assert lease.execution.pause_requested
+
+    async def test_who_waits_may_be_cancelled_and_nothing_is_lost_or_written_twice(
+        self, tracker: ExecutionProgressTracker, repository: ExecutionRepository, lease: Lease
+    ) -> None:
+        reporter = tracker.follow(lease)
+        reporter.record("a.one", None)
+        waiting = asyncio.create_task(reporter.recorded())
+        await asyncio.sleep(0)  # it has sent its fact, and waits
+        waiting.cancel()
+        reporter.record("a.two", None)
+        await reporter.recorded()
+        assert waiting.cancelled()
+        assert await said(repository, lease) == ["a.one", "a.two"]
+
+    async def test_all_who_wait_are_told_what_cannot_be_helped(
+        self, tracker: ExecutionProgressTracker, lease: Lease, database: Database
+    ) -> None:
+        reporter = tracker.follow(lease)
+        await database.lanes.stop()
+        reporter.record("a.one", None)
+        told = await asyncio.gather(reporter.recorded(), reporter.recorded(), return_exceptions=True)
+        assert [type(one) for one in told] == [ServiceClosedError] * 2
+
     async def test_one_that_is_being_cancelled_takes_facts_and_no_progress(
         self,
         tracker: ExecutionProgressTracker,
@@ -211,11 +250,36 @@ class TestOfARun:
                 facts = [Record(fact="a.three", data={})]
             assert await said(ExecutionRepository(database), lease) == [0.5, "a.two", "a.one", 1, "a.three"]
 
+    async def test_one_that_was_sent_without_a_task_is_written_once_too(
+        self, database_url: str, cluster_folder: Path, emitter: ExecutionEventEmitter
+    ) -> None:
+        async with (
+            cutting_proxy(database_url, cluster_folder) as (proxy, url),
+            Database(url, append_lanes=1, append_patience=1, notify=False, connect_timeout=2) as database,
+        ):
+            repository, lease = ExecutionRepository(database), await claimed_through(database)
+            reporter = ExecutionProgressTracker(repository, emitter, interval=NEVER).follow(lease)
+            for fault in (Fault.LOSE_ANSWER, Fault.LOSE_STATEMENT):
+                proxy.arm(fault, then_close=True)
+                reporter.record("a.fact", None)
+                with capture_logs() as logs:
+                    waiting = asyncio.create_task(reporter.recorded())
+                    await not_written(logs)
+                assert not waiting.done()
+                proxy.open_door()
+                await waiting
+            assert await said(repository, lease) == [0.5, "a.fact", "a.fact"]
+
     async def fail(self, proxy: CuttingProxy, lease: Lease, fact: Record, fault: Fault) -> None:
         proxy.arm(fault, then_close=True)
         with pytest.raises(OutcomeUnknownError):
             await lease.apply(fact, patience=0.3)
         proxy.open_door()
+
+
+async def not_written(logs: Sequence[Mapping[str, Any]]) -> None:
+    """Wait until the log says that what was recorded is not, or that nobody knows."""
+    await eventually(lambda: any(one["event"] == "progress.not_written" for one in logs), within=20, what="a failure")
 
 
 async def claimed_through(database: Database) -> Lease:
