@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -37,7 +38,13 @@ async def close_producer(producer: Any) -> None:
     """Close it. What it still holds is given up: who sent that is told, or does not ask any more."""
 
     async def give_up() -> None:
-        producer._message_accumulator.fail_all(KafkaError("the producer has been closed"))
+        held = producer._message_accumulator
+        waiting = list(chain.from_iterable(held._batches.values()))
+        # One that is to be sent once more has been taken out of these, and is taken out again when it fails.
+        held._pending_batches.update(batch for batch in waiting if batch.retry_count)
+        held.fail_all(KafkaError("the producer has been closed"))
+        for batch in waiting:
+            hear(batch._drain_waiter)  # fails with the batch, and is waited for by nobody
 
     # A producer that is only stopped waits for the delivery of what it may never be able to deliver.
     await _close("producer", [producer._sender.close, give_up, producer.stop, producer.client.close])
@@ -64,6 +71,12 @@ async def _close(what: str, steps: Sequence[_Close]) -> bool:
             log.debug("kafka.not_closed_in_order", what=what, error=told(error))
             is_closed = False
     return is_closed
+
+
+def hear(future: asyncio.Future[Any]) -> None:
+    """Take note of how it ended, so that an error nobody asks for any more is not told as one that was overlooked."""
+    if future.done() and not future.cancelled():
+        future.exception()
 
 
 def told(error: BaseException) -> str:

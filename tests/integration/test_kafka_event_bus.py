@@ -16,7 +16,7 @@ from scripts.kafka.broker import Broker
 from tests.support.facts import fact_envelope
 from tests.support.kafka import create_topic
 from tests.support.published import published
-from tests.support.waiting import no_leaked_tasks
+from tests.support.waiting import no_leaked_tasks, nothing_overlooked
 
 pytestmark = pytest.mark.xdist_group("kafka")  # the module has a broker of its own
 
@@ -35,7 +35,7 @@ def progress(*versions: int) -> list[Envelope]:
 
 async def test_a_broker_that_stands_still_costs_the_producer_and_nothing_else(own_broker: Broker) -> None:
     topic = f"test.{uuid4().hex}"
-    async with no_leaked_tasks(), asyncio.timeout(SOON):
+    async with nothing_overlooked(), no_leaked_tasks(), asyncio.timeout(SOON):
         bus = bus_on(own_broker.servers, topic)
         await bus.publish(progress(1))
         with own_broker.paused():
@@ -59,7 +59,7 @@ async def test_a_broker_that_is_away_is_an_error_within_the_time(own_broker: Bro
 
 
 async def test_a_caller_that_is_cancelled_leaves_a_bus_that_works(own_broker: Broker) -> None:
-    async with no_leaked_tasks(), asyncio.timeout(SOON):
+    async with nothing_overlooked(), no_leaked_tasks(), asyncio.timeout(SOON):
         bus = bus_on(own_broker.servers)
         await bus.publish(progress(1))
         with own_broker.paused():

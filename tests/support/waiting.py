@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,3 +46,18 @@ async def no_leaked_tasks() -> AsyncIterator[None]:
         await asyncio.wait(started, timeout=1)
     leaked = sorted(task.get_name() for task in started if not task.done())
     assert not leaked, f"tasks left behind: {', '.join(leaked)}"
+
+
+@asynccontextmanager
+async def nothing_overlooked() -> AsyncIterator[None]:
+    """Fails when an error was left in a future that nobody has asked, as the loop tells once the future is gone."""
+    loop, overlooked = asyncio.get_running_loop(), []
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: overlooked.append(str(context)))
+    try:
+        yield
+        gc.collect()
+        await asyncio.sleep(0)
+    finally:
+        loop.set_exception_handler(before)
+    assert not overlooked, "\n".join(overlooked)

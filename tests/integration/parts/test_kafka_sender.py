@@ -12,7 +12,7 @@ from events.kafka_sender import KafkaSender, RecordTooLargeError, SendError
 from events.kafka_topics import Topic
 from scripts.kafka.broker import Broker
 from tests.support.kafka import create_topic, read_topic
-from tests.support.waiting import no_leaked_tasks
+from tests.support.waiting import no_leaked_tasks, nothing_overlooked
 
 SOON = 40.0
 
@@ -29,7 +29,7 @@ def sender_to(servers: str, topic: str) -> KafkaSender:
 @pytest.mark.xdist_group("kafka")
 async def test_after_a_failure_there_is_another_producer(own_broker: Broker) -> None:
     name = await create_topic(own_broker.servers)
-    async with no_leaked_tasks(), asyncio.timeout(SOON):
+    async with nothing_overlooked(), no_leaked_tasks(), asyncio.timeout(SOON):
         sender = sender_to(own_broker.servers, name)
         await sender.send(name, record("before"))
         with pytest.raises(RecordTooLargeError):
@@ -51,7 +51,7 @@ async def test_after_a_failure_there_is_another_producer(own_broker: Broker) -> 
 @pytest.mark.xdist_group("kafka")
 async def test_a_stop_does_not_wait_for_a_broker_that_does_not_answer(own_broker: Broker) -> None:
     name = await create_topic(own_broker.servers)
-    async with no_leaked_tasks(), asyncio.timeout(SOON):
+    async with nothing_overlooked(), no_leaked_tasks(), asyncio.timeout(SOON):
         sender = sender_to(own_broker.servers, name)
         await sender.send(name, record("before"))
         with own_broker.paused():
