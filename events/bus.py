@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from events.envelope import Envelope
+from events.envelope import Outgoing
 
 
 class EventBusError(Exception):
@@ -24,7 +24,7 @@ class EventBus(Protocol):
     async def publish_event(self, event_type: str, payload: dict[str, Any]) -> None:
         """Publish one event; returns when the bus has taken responsibility for it."""
 
-    async def publish(self, envelopes: Sequence[Envelope]) -> None:
+    async def publish(self, envelopes: Sequence[Outgoing]) -> None:
         """Publish many; returns when the bus has taken responsibility for all of them.
 
         Raises:
@@ -90,7 +90,7 @@ class InProcessEventBus:
         for subscription in tuple(self._subscriptions):
             await subscription.put(BusEvent(event_type, payload))
 
-    async def publish(self, envelopes: Sequence[Envelope]) -> None:
+    async def publish(self, envelopes: Sequence[Outgoing]) -> None:
         """Hand each of them to every subscriber."""
         for envelope in envelopes:
             await self.publish_event(envelope.type, envelope.data)

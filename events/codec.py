@@ -13,8 +13,9 @@ from typing import Any
 
 import orjson
 from msgspec import Struct
+from msgspec.json import Encoder
 
-from events.envelope import CONTENT_TYPE, DATA_VERSIONS, SPEC_VERSION, Envelope
+from events.envelope import CONTENT_TYPE, DATA_VERSIONS, SPEC_VERSION, Envelope, Outgoing
 
 Headers = Iterable[tuple[str, bytes]]
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -23,6 +24,8 @@ SEQUENCE_DIGITS = 10
 """So that texts order as the numbers do; a version has at most ten digits."""
 _REQUIRED = ("ce_id", "ce_source", "ce_type", "ce_specversion", "ce_subject", "ce_sequence")
 _KNOWN = frozenset({*_REQUIRED, "ce_time", "ce_tenant", "ce_dataversion", "traceparent", "content-type"})
+_times = Encoder()
+"""Writes them in a tenth of the time that `isoformat` takes, with a Z."""
 _FIXED = (("ce_specversion", SPEC_VERSION.encode()), ("content-type", CONTENT_TYPE.encode()))
 
 
@@ -57,26 +60,22 @@ class EventCodec:
         self._upcasters = dict(upcasters or {})
         self._data_versions = data_versions
 
-    def encode(self, envelope: Envelope) -> Record:
+    def encode(self, envelope: Outgoing) -> Record:
         """The record of an event."""
         subject = envelope.subject.encode()
         headers = [
-            ("ce_id", envelope.id.encode()),
-            _header("ce_source", envelope.source),
-            _header("ce_type", envelope.type),
+            ("ce_id", b"%b:%d" % (subject, envelope.sequence)),
             ("ce_subject", subject),
-            _header("ce_sequence", envelope.sequence),
-            _header("ce_dataversion", envelope.data_version),
-            *_FIXED,
+            _sequence(envelope.sequence),
+            *_shared(envelope.source, envelope.type, envelope.data_version, envelope.tenant),
         ]
         if envelope.time is not None:
-            headers.append(_header("ce_time", envelope.time))
-        if envelope.tenant is not None:
-            headers.append(_header("ce_tenant", envelope.tenant))
+            headers.append(_time(envelope.time))
         if envelope.traceparent is not None:
             headers.append(("traceparent", envelope.traceparent.encode()))
-        headers += envelope.others
-        return Record(subject, orjson.dumps(envelope.data), headers)
+        if envelope.others:
+            headers += envelope.others
+        return Record(subject, envelope.document, headers)
 
     def decode(self, value: bytes | None, headers: Headers) -> Envelope:
         """The event of a record, its data at the current version.
@@ -133,11 +132,26 @@ class EventCodec:
         return data, current
 
 
+# Kept, because events share most of their headers, and writing them is most of the encoding. Not so their times: nearly
+# each one is new, and looking for it in vain, keeping it and dropping another one takes longer than writing it.
+
+
 @lru_cache(maxsize=4_096)
-def _header(name: str, value: str | int | datetime) -> tuple[str, bytes]:
-    """Kept, because events that are written together share most of theirs, and writing them is half of the encoding."""
-    if isinstance(value, datetime):
-        return name, value.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()
-    if name == "ce_sequence":
-        return name, str(value).zfill(SEQUENCE_DIGITS).encode()
-    return name, str(value).encode()
+def _shared(source: str, event_type: str, data_version: int, tenant: str | None) -> tuple[tuple[str, bytes], ...]:
+    """The headers that do not tell one event from another."""
+    headers = (
+        ("ce_source", source.encode()),
+        ("ce_type", event_type.encode()),
+        ("ce_dataversion", str(data_version).encode()),
+        *_FIXED,
+    )
+    return headers if tenant is None else (*headers, ("ce_tenant", tenant.encode()))
+
+
+@lru_cache(maxsize=4_096)
+def _sequence(number: int) -> tuple[str, bytes]:
+    return "ce_sequence", str(number).zfill(SEQUENCE_DIGITS).encode()
+
+
+def _time(time: datetime) -> tuple[str, bytes]:
+    return "ce_time", _times.encode(time if time.tzinfo is UTC else time.astimezone(UTC))[1:-1]

@@ -20,7 +20,7 @@ from aiokafka.partitioner import murmur2
 
 from events.bus import EventBusError
 from events.codec import EventCodec, Record
-from events.envelope import Envelope
+from events.envelope import Envelope, Outgoing
 from events.kafka_closing import hear, told
 from events.kafka_connection import KafkaConnection
 from events.kafka_producer import LentProducer
@@ -66,7 +66,7 @@ class KafkaEventBus:
         """
         await self.publish([Envelope.around(event_type, payload, source=self._source)])
 
-    async def publish(self, envelopes: Sequence[Envelope]) -> None:
+    async def publish(self, envelopes: Sequence[Outgoing]) -> None:
         """Publish many, in order per execution; returns when all replicas have all of them.
 
         Raises:
@@ -98,7 +98,7 @@ class KafkaEventBus:
         """Close everything, within seconds whatever the brokers do. Published is what was acknowledged."""
         await self._producer.stop()
 
-    async def _send(self, producer: Any, envelopes: Sequence[Envelope]) -> None:
+    async def _send(self, producer: Any, envelopes: Sequence[Outgoing]) -> None:
         partitions = sorted(await producer.partitions_for(self._topic.name))
         records: dict[int, list[Record]] = defaultdict(list)
         for number, (subject, group) in enumerate(groupby(envelopes, key=lambda one: one.subject), start=1):

@@ -17,6 +17,7 @@ import os
 import random
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -27,6 +28,7 @@ from events.bus import EventBusError
 from execution.errors import DatabaseError
 from execution.event_emitter import ExecutionEventEmitter
 from execution.relay_cursor import CursorKeeper, CursorLostError
+from execution.relay_pace import RelayPace
 from execution.repository.event_log import EventLog, LogBatch
 from execution.repository.log_position import LogPosition
 from execution.repository.relay_cursors import BEGINNING, Hold, RelayCursorStore
@@ -41,12 +43,11 @@ FIRST_BACK_OFF, LONGEST_BACK_OFF = 0.1, 5.0
 """Seconds until the bus is tried again; they double."""
 DRAIN_SECONDS = 5.0
 """What a relay that is told to stop takes at most to publish what is there."""
+LATE_SECONDS = 1.0
+"""What a batch that is under way then gets to end; after that it is broken off, and the next relay repeats it."""
 BATCHES_BEHIND = 2
 """How far the cursor may be behind: with the one that is being published, what a death repeats. With fewer, publishing
 would wait for each write of the cursor."""
-PAUSE, LONGEST_PAUSE = 0.25, 0.02
-"""After what trickles in: this part of the time that reading and publishing it took, and not more seconds than that, so
-that some more gathers meanwhile."""
 
 
 @dataclass
@@ -73,6 +74,7 @@ class DurableRelay:
     Args:
         name: of the cursor; a cursor for each place the log is published to.
         most_per_second: events; what is beyond that waits in the log. None: as fast as it can.
+        waited: see `RelayPace`; None: it does not stand back.
         start: where a cursor begins that is not there yet; None: after what is visible then.
     """
 
@@ -88,6 +90,7 @@ class DurableRelay:
         lease_seconds: float,
         batch_limit: int,
         most_per_second: int | None = None,
+        waited: Callable[[], float] | None = None,
         start: LogPosition | None = BEGINNING,
     ) -> None:
         self._log = event_log
@@ -97,7 +100,7 @@ class DurableRelay:
         self._poll_interval = poll_interval
         self._lease_seconds = lease_seconds
         self._batch_limit = min(batch_limit, most_per_second or batch_limit)
-        self._seconds_each = 1 / most_per_second if most_per_second else 0.0
+        self._pace = RelayPace(most_per_second, waited)
         self._start = start
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -126,19 +129,33 @@ class DurableRelay:
         await asyncio.Event().wait()
 
     async def run(self) -> None:
-        """Relay until stopped or cancelled."""
+        """Relay until stopped or cancelled; whatever PostgreSQL and the brokers do, a stop ends it in time."""
         unsubscribe = self._wakeups.subscribe(Topic.LOG, self._woken.set)
+        relaying = asyncio.create_task(self._relay(), name="relay")
+        late = asyncio.create_task(self._out_of_time(), name="relay deadline")
         try:
-            while not self._stopping.is_set():
-                hold = await self._take()
-                self.ready.set()
-                if hold is None:
-                    await is_set_within(self._stopping, self._lease_seconds / 2)
-                else:
-                    await self._publish_from(hold)
+            await asyncio.wait([relaying, late], return_when=asyncio.FIRST_COMPLETED)
         finally:
             unsubscribe()
-            self._stopped.set()
+            try:
+                await to_its_end(_cancelled(relaying, late))
+            finally:
+                self._stopped.set()
+        if not relaying.cancelled():
+            relaying.result()
+
+    async def _out_of_time(self) -> None:
+        await self._stopping.wait()
+        await asyncio.sleep(self._drained_by + LATE_SECONDS - time.monotonic())
+
+    async def _relay(self) -> None:
+        while not self._stopping.is_set():
+            hold = await self._take()
+            self.ready.set()
+            if hold is None:
+                await is_set_within(self._stopping, self._lease_seconds / 2)
+            else:
+                await self._publish_from(hold)
 
     async def _take(self) -> Hold | None:
         try:
@@ -184,6 +201,8 @@ class DurableRelay:
             while True:
                 began = time.monotonic()
                 batch = await reading
+                if batch is None:
+                    return
                 if not batch.is_last:
                     reading = self._begin_to_read(batch.position)
                 await keeper.room()
@@ -200,16 +219,18 @@ class DurableRelay:
             reading.cancel()
             await asyncio.wait([reading])
 
-    def _begin_to_read(self, position: LogPosition) -> asyncio.Task[LogBatch]:
+    def _begin_to_read(self, position: LogPosition) -> asyncio.Task[LogBatch | None]:
         return asyncio.create_task(self._read(position), name="relay read")
 
-    async def _read(self, position: LogPosition) -> LogBatch:
+    async def _read(self, position: LogPosition) -> LogBatch | None:
+        """What is next, however often that takes; None: it is time to stop, and PostgreSQL is away."""
         while True:
             try:
                 return await self._log.read(position, limit=self._batch_limit)
             except DatabaseError as error:
                 log.warning("relay.waiting_for_database", error=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
+                if await is_set_within(self._stopping, RETRY_SECONDS):
+                    return None
 
     async def _publish(self, batch: LogBatch) -> bool:
         """Publish all of it, however often that takes; False: it is time to stop, and it was not all published."""
@@ -236,8 +257,7 @@ class DurableRelay:
             await is_set_within(self._woken, self._poll_interval)
             self._woken.clear()
             return
-        gathering = min(PAUSE * took, LONGEST_PAUSE) if batch.is_last else 0.0
-        rest = max(gathering, len(batch.events) * self._seconds_each - took)
+        rest = self._pace.rest_after(len(batch.events), took, is_last=batch.is_last)
         if rest > 0:
             await is_set_within(self._stopping, rest)
 
@@ -253,7 +273,11 @@ class DurableRelay:
 
 
 async def _end(keeper: CursorKeeper, keeping: asyncio.Task[None], following: asyncio.Task[None]) -> None:
-    for task in (following, keeping):
-        task.cancel()
-    await asyncio.wait([following, keeping])
+    await _cancelled(following, keeping)
     await keeper.release()
+
+
+async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

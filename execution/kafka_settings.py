@@ -63,5 +63,6 @@ class KafkaSettings(KafkaSecuritySettings):
     """Time after which another relay goes on where one has died. Default 10 s; one that stops hands over at once."""
 
     relay_niceness: Annotated[int, Field(ge=0, le=19)] = 10
-    """How far the process of `execution relay` stands back behind others of its machine, as `nice` does. Default 10:
-    where executions use all processors they lose little, and the relay catches up afterwards. 0: it does not."""
+    """How far the process of `execution relay` stands back behind others of its machine, as `nice` does; it also rests
+    after large batches while others keep the processors busy. Default 10: where executions use all processors they lose
+    little, and the relay catches up afterwards. 0: it does neither."""

@@ -17,7 +17,7 @@ from functools import cached_property
 import structlog
 
 from execution.buffer import Buffer
-from execution.domain.events import EventType
+from execution.domain.events import Event, EventType
 from execution.domain.history import HistoryItem
 from execution.domain.state import ExecutionState
 from execution.errors import DatabaseError, InvalidPositionError, OverloadedError, ServiceClosedError
@@ -53,9 +53,9 @@ class LogFilter:
     state: ExecutionState | None = None
     """The state that the event brings the execution into."""
 
-    def admits(self, logged: LoggedEvent) -> bool:
+    def admits(self, entry: LogEntry) -> bool:
         """Does it hold for the event?"""
-        event = logged.event
+        logged, event = entry.logged, entry.event
         return (
             logged.tenant_id == self.tenant_id
             and self.kind in (None, logged.kind)
@@ -74,9 +74,14 @@ class LogEntry:
     batch: LogBatch
 
     @cached_property
+    def event(self) -> Event:
+        """The event itself."""
+        return self.logged.event
+
+    @cached_property
     def item(self) -> HistoryItem:
         """The event as an entry of its execution's history."""
-        event = self.logged.event
+        event = self.event
         return HistoryItem(
             execution_id=self.logged.execution_id,
             version=event.version,
@@ -94,7 +99,7 @@ class LogEntry:
     @cached_property
     def position(self) -> StreamPosition:
         """Where to go on after it."""
-        key = (self.logged.execution_id, self.logged.event.version)
+        key = (self.logged.execution_id, self.logged.version)
         return StreamPosition(self.batch.after, self.batch.position, key)
 
 
@@ -174,10 +179,10 @@ class Follower:
         self._position = StreamPosition(batch.position)
         self._is_catching_up = batch.position != self._live_from
         return [
-            LogEntry(logged, batch)
-            for logged in batch.events
-            if self.wanted.admits(logged)
-            and (before.last is None or (logged.execution_id, logged.event.version) > before.last)
+            entry
+            for entry in (LogEntry(logged, batch) for logged in batch.events)
+            if self.wanted.admits(entry)
+            and (before.last is None or (entry.logged.execution_id, entry.logged.version) > before.last)
         ]
 
 
@@ -314,7 +319,7 @@ class LogStream:
         self._position = batch.position
         everything = [LogEntry(logged, batch) for logged in batch.events]
         for wanted, followers in self._by_filter().items():
-            entries = [entry for entry in everything if wanted.admits(entry.logged)]
+            entries = [entry for entry in everything if wanted.admits(entry)]
             size = sum(entry.size for entry in entries)
             for follower in followers:
                 follower.offer(entries, size, batch.position)

@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -35,3 +36,12 @@ def stand_back(niceness: int) -> None:
     """
     if sys.platform != "win32":
         os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+def waited_for_processor() -> float:
+    """Seconds that this thread was ready to run and had no processor, so far; 0 where the system does not tell."""
+    try:
+        _, waited, _ = Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return 0.0
+    return int(waited) / 1e9

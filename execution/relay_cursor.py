@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 PAUSE_SECONDS = 0.02
 """Between two moves, unless the publishing waits for one: what is published meanwhile is covered by the next one."""
-RELEASE_SECONDS = 5.0
+RELEASE_SECONDS = 2.0
 
 
 class CursorLostError(Exception):

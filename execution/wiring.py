@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from events.bus import EventBus, InProcessEventBus
@@ -114,11 +114,16 @@ async def open_service(
 
 
 @asynccontextmanager
-async def open_kafka_relay(settings: Settings, database: Database) -> AsyncIterator[DurableRelay]:
+async def open_kafka_relay(
+    settings: Settings, database: Database, *, waited: Callable[[], float] | None = None
+) -> AsyncIterator[DurableRelay]:
     """What publishes the log to the configured brokers, with its bus; run it with its `run()`.
 
     It connects when it has something to publish, and as often as it takes: a broker that is away keeps nobody from
     starting.
+
+    Args:
+        waited: how long others have kept it from running, so that it stands back for them (`RelayPace`).
     """
     bus = kafka_event_bus(settings)
     try:
@@ -132,6 +137,7 @@ async def open_kafka_relay(settings: Settings, database: Database) -> AsyncItera
             lease_seconds=settings.relay_lease_seconds,
             batch_limit=settings.relay_batch_limit,
             most_per_second=settings.relay_events_per_second,
+            waited=waited,
             start=BEGINNING if settings.kafka_events_from == "beginning" else None,
         )
     finally:

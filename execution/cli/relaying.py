@@ -11,7 +11,7 @@ from execution.cli.output import answer, console
 from execution.cli.stopping import StopSignals, until_stopped
 from execution.cli.working import process_settings
 from execution.durable_relay import DurableRelay
-from execution.process import stand_back
+from execution.process import stand_back, waited_for_processor
 from execution.settings import Settings
 from execution.wiring import kafka_event_bus, open_database, open_kafka_relay
 
@@ -25,7 +25,8 @@ async def relay(overrides: Mapping[str, Any], *, as_json: bool) -> int:
 
 
 async def _relay(settings: Settings, signals: StopSignals, *, as_json: bool) -> None:
-    async with open_database(settings) as database, open_kafka_relay(settings, database) as one:
+    waited = waited_for_processor if settings.relay_niceness > 0 else None
+    async with open_database(settings) as database, open_kafka_relay(settings, database, waited=waited) as one:
         running = asyncio.current_task()
         assert running is not None
         signals.ask(one.stop, running.cancel)

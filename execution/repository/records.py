@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -58,13 +59,12 @@ def _execution(values: dict[str, Any]) -> Execution:
 
 def event_from_row(row: Row) -> Event:
     """The event a row of `execution_events` holds."""
-    return Event(
-        _TYPES[row["type"]],
-        row["version"],
-        row["occurred_at"],
-        from_json(row["data"]),
-        row["actor"],
-    )
+    return event_of(row["type"], row["version"], row["occurred_at"], row["data"], row["actor"])
+
+
+def event_of(event_type: str, version: int, occurred_at: datetime, data: Any, actor: str | None) -> Event:
+    """The event of these columns of `execution_events`."""
+    return Event(_TYPES[event_type], version, occurred_at, from_json(data), actor)
 
 
 def history_item_from_row(row: Row) -> HistoryItem:

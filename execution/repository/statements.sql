@@ -283,6 +283,7 @@ CROSS JOIN LATERAL (
 -- missed: whatever $1 did not see was in progress ($1's xip) or not begun ($1's xmax). Index: execution_events_xid.
 -- $3: of this tenant only; null: of all. Without the bound at $2's xmax, a reader who is far behind would scan to the head.
 -- By an array and with LIMIT 1, not by joins: for a join, the generic plan reads the whole index, or hashes all executions.
+-- The snapshot in a query of its own: as it stands it would be read from its text once for each row.
 WITH fresh AS (
     SELECT e.* FROM execution_events AS e
     WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND e.xid < pg_snapshot_xmax($2::text::pg_snapshot)
@@ -295,13 +296,13 @@ FROM fresh AS event
 LEFT JOIN LATERAL (
     SELECT e.kind, e.agent_id, e.task_id, e.trace_context FROM executions AS e WHERE e.id = event.execution_id LIMIT 1
 ) AS execution ON true
-WHERE pg_visible_in_snapshot(event.xid, $2::text::pg_snapshot) AND ($3::text IS NULL OR event.tenant_id = $3)
+WHERE pg_visible_in_snapshot(event.xid, (SELECT $2::text::pg_snapshot)) AND ($3::text IS NULL OR event.tenant_id = $3)
 ORDER BY event.execution_id, event.version;
 
 -- name: read_news
 -- What look_ahead tells of $1 and $2, and, if there are no more than $2, in the same round trip what read_log tells between
 -- $1 and now, to the tenant $3: events that are visible to this very statement. Always a row; without an event, all but the
--- first two columns are null. Index: execution_events_xid.
+-- last two columns are null. Index: execution_events_xid.
 WITH ahead AS MATERIALIZED (
     SELECT pg_current_snapshot()::text AS snapshot, (
         SELECT e.xid FROM execution_events AS e WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot)
@@ -314,9 +315,8 @@ WITH ahead AS MATERIALIZED (
     SELECT e.* FROM execution_events AS e
     WHERE e.xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot))) AND (SELECT bound FROM ahead) IS NULL
 )
-SELECT ahead.snapshot, ahead.bound,
-    event.execution_id, event.version, event.type, event.occurred_at, event.tenant_id, event.actor, event.data,
-    execution.kind, execution.agent_id, execution.task_id, execution.trace_context
+SELECT event.execution_id, event.version, event.type, event.occurred_at, event.tenant_id, event.actor, event.data,
+    execution.kind, execution.agent_id, execution.task_id, execution.trace_context, ahead.snapshot, ahead.bound
 FROM ahead
 LEFT JOIN fresh AS event ON $3::text IS NULL OR event.tenant_id = $3
 LEFT JOIN LATERAL (
@@ -333,23 +333,15 @@ SELECT (
 )::text::bigint AS bound;
 
 -- name: find_overtaken
--- The latest transaction that wrote the predecessor of an event which an earlier transaction, up to $2, has written: a cut
--- at $2 would tell the event before its predecessor. The earlier one may even have been under way in the snapshot $1. Null
--- nearly always. Index: execution_events_xid, execution_events_pkey.
-WITH event AS (
-    SELECT e.execution_id, e.version FROM execution_events AS e
-    WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND e.xid <= $2::text::xid8
-    UNION ALL
-    SELECT e.execution_id, e.version FROM execution_events AS e
-    WHERE e.xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot)))
-)
+-- Of these events, the latest transaction after $3 that wrote the predecessor of one: a cut at $3 would tell the event before
+-- its predecessor. Null nearly always. Index: execution_events_pkey.
 SELECT max(predecessor.xid)::text::bigint AS xid
-FROM event
+FROM unnest($1::uuid[], $2::int[]) AS event (execution_id, version)
 CROSS JOIN LATERAL (
     SELECT e.xid FROM execution_events AS e
     WHERE e.execution_id = event.execution_id AND e.version = event.version - 1 LIMIT 1
 ) AS predecessor
-WHERE predecessor.xid > $2::text::xid8;
+WHERE predecessor.xid > $3::text::xid8;
 
 -- name: current_snapshot
 -- The position to read the log from next time.

@@ -17,6 +17,7 @@ import msgspec
 import psutil
 import pytest
 
+from events.codec import EventCodec
 from events.envelope import Envelope
 from execution.demo.checks import (
     Check,
@@ -37,9 +38,9 @@ from execution.domain.history import HistoryItem
 from execution.domain.outcome import Cancelled, Succeeded
 from execution.domain.state import ExecutionState
 from execution.event_emitter import envelope_of
-from execution.repository.event_log import LoggedEvent
 from tests.support import given
 from tests.support.kafka import require_broker
+from tests.support.logged import logged_event
 
 pytestmark = pytest.mark.xdist_group("cli")
 
@@ -230,22 +231,9 @@ def with_entry(record: Recorded, version: int, **data: Any) -> Recorded:
 
 def published_log(record: Recorded) -> list[Envelope]:
     """As the relay says it."""
-    row = record.row
-    return [
-        envelope_of(
-            LoggedEvent(
-                execution_id=row.id,
-                tenant_id=row.tenant_id,
-                kind=row.kind,
-                agent_id=row.agent_id,
-                task_id=row.task_id,
-                event=item.to_event(),
-                trace_context=None,
-            ),
-            "/test",
-        )
-        for item in record.log
-    ]
+    codec = EventCodec()
+    records = [codec.encode(envelope_of(logged_event(record.row, item.to_event()), "/test")) for item in record.log]
+    return [codec.decode(one.value, one.headers) for one in records]
 
 
 class TestTheTopicIsTheLog:

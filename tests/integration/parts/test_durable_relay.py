@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from events.bus import EventBusError
-from events.envelope import Envelope
+from events.envelope import Outgoing
 from execution.domain.commands import Cancel
 from execution.durable_relay import DRAIN_SECONDS, DurableRelay
 from execution.event_emitter import ExecutionEventEmitter
@@ -35,7 +35,7 @@ class KeepingBus:
     """A bus that keeps what it is given, or takes nothing while it is told so."""
 
     def __init__(self) -> None:
-        self.taken: list[Envelope] = []
+        self.taken: list[Outgoing] = []
         self.takes = asyncio.Event()
         self.takes.set()
         self.refused = asyncio.Event()
@@ -43,7 +43,7 @@ class KeepingBus:
     async def publish_event(self, event_type: str, payload: dict[str, Any]) -> None:
         raise AssertionError("the relay publishes whole batches")
 
-    async def publish(self, envelopes: Sequence[Envelope]) -> None:
+    async def publish(self, envelopes: Sequence[Outgoing]) -> None:
         if not self.takes.is_set():
             self.refused.set()
             raise EventBusError("not now")

@@ -7,14 +7,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 
 from events.bus import InProcessEventBus, Subscription
 from execution.domain.commands import Record
 from execution.domain.execution import Execution
-from execution.event_emitter import ExecutionEventEmitter, envelope_of, fact_of, payload_of
+from execution.event_emitter import ExecutionEventEmitter, document_of, envelope_of, fact_of
 from execution.repository.event_log import LoggedEvent
-from tests.support.given import SITUATIONS, Log, as_read, asked_to_pause, at, completed, failed, pending, running
+from tests.support.given import SITUATIONS, Log, asked_to_pause, at, completed, failed, pending, running
+from tests.support.logged import logged_event
 
 IDENTITY = {"execution_id", "agent_id", "task_id", "version", "occurred_at"}
 
@@ -28,18 +30,12 @@ async def emitting() -> AsyncIterator[tuple[ExecutionEventEmitter, Subscription]
 
 def logged(log: Log) -> list[LoggedEvent]:
     execution = log.execution
-    return [
-        LoggedEvent(
-            execution_id=execution.id,
-            tenant_id=execution.tenant_id,
-            kind=execution.kind,
-            agent_id=execution.agent_id,
-            task_id=execution.task_id,
-            event=as_read(event),
-            trace_context=execution.trace_context,
-        )
-        for event in log.events
-    ]
+    return [logged_event(execution, event, execution.trace_context) for event in log.events]
+
+
+def payload_of(entry: LoggedEvent) -> dict[str, Any]:
+    payload: dict[str, Any] = orjson.loads(document_of(entry))
+    return payload
 
 
 async def test_state_changed() -> None:
