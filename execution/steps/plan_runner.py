@@ -146,8 +146,8 @@ class PlanRun:
             self._context.raise_if_cancelled()
             how = await self._execute(step)
             self._end(how, await self._stored(how.output))
-            self._check_last_end()
             self._report(step)
+            self._check_last_end()
         return self._summary()
 
     def _end_what_was_cut_off(self) -> None:
@@ -284,7 +284,8 @@ class PlanRun:
 
     def _report(self, step: JobStep) -> None:
         done, now = self._log.completed, time.monotonic()
-        if done < len(self._log.plan) and now - self._reported_at < self._with.progress_interval:
+        is_over = done == len(self._log.plan) or not self._log.results[-1].succeeded
+        if not is_over and now - self._reported_at < self._with.progress_interval:
             return
         self._reported_at = now
         steps = len(self._log.plan)

@@ -76,6 +76,7 @@ class TestCarryingOut:
         assert execution.state is S.FAILED
         assert execution.error == {"type": "step_failed", "message": "Step 1 (work) failed: no such thing"}
         assert stage.executed == ["a", "b"]
+        assert execution.progress.message == "1 of 3 steps", "though the last report was a moment ago"
         bundle = await bundle_of(service, execution)
         assert statuses(bundle) == [(0, "COMPLETED", 1), (1, "FAILED", 1)]
         assert bundle["closing"]["final_status"] == "FAILED"
