@@ -39,7 +39,7 @@ async def evidence_of(service: ExecutionService, execution_id: UUID) -> bytes:
 def result_of(execution: Execution, plan_log: PlanLog) -> ExecutionResult:
     """How the plan of an execution ended, with the evidence of each step that was begun."""
     completed_at = execution.completed_at or execution.updated_at
-    results = [*plan_log.results, *cut_off(execution, plan_log)]
+    results = [*plan_log.results(), *cut_off(execution, plan_log)]
     status, reason = _end(execution, plan_log)
     contract_id = execution.parameters.get("contract_id")
     return ExecutionResult(
@@ -87,6 +87,6 @@ def _end(execution: Execution, plan_log: PlanLog) -> tuple[JobStatus, str]:
     if execution.state is ExecutionState.CANCELLED:
         return JobStatus.CANCELLED, said or "cancelled"
     if execution.state is ExecutionState.COMPLETED and plan_log.completed == len(plan_log.plan):
-        return ending.job_end(plan_log.results)
+        return ending.job_end(plan_log.results())
     left = len(plan_log.plan) - plan_log.completed
     return JobStatus.FAILED, said or f"it was ended from outside as {execution.state}, with {left} steps to do"

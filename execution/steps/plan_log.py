@@ -108,9 +108,8 @@ class PlanLog:
                 break
         return log
 
-    @property
     def results(self) -> list[StepResult]:
-        """Each execution of a step that has ended, as evidence."""
+        """Each execution of a step that has ended, as evidence; made anew by each call."""
         return [one.result() for one in self.ended]
 
     def attempts(self, step: JobStep) -> int:

@@ -284,7 +284,7 @@ class PlanRun:
 
     def _report(self, step: JobStep) -> None:
         done, now = self._log.completed, time.monotonic()
-        is_over = done == len(self._log.plan) or not self._log.results[-1].succeeded
+        is_over = done == len(self._log.plan) or not self._log.ended[-1].succeeded
         if not is_over and now - self._reported_at < self._with.progress_interval:
             return
         self._reported_at = now

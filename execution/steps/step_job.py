@@ -63,7 +63,7 @@ def step_job_to_json(execution: Execution, plan_log: PlanLog | None = None) -> J
 
 def steps_to_json(execution: Execution, plan_log: PlanLog) -> list[JsonObject]:
     """Every step of the plan: as it is declared, and as it was executed last."""
-    results = [*plan_log.results, *(cut_off(execution, plan_log) if execution.is_terminal else ())]
+    results = [*plan_log.results(), *(cut_off(execution, plan_log) if execution.is_terminal else ())]
     return [
         _declared(step, declared) | _standing(step, results, plan_log.open if not execution.is_terminal else None)
         for step, declared in zip(plan_log.plan, execution.parameters["steps"], strict=True)
