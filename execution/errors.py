@@ -78,7 +78,7 @@ class InvalidDocumentError(InvalidRequestError):
     code = "invalid_document"
 
     def __init__(self, what: str, problem: str) -> None:
-        self.what = what
+        self.what, self.problem = what, problem
         super().__init__(f"{what} cannot be stored: {problem}.")
 
 

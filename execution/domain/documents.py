@@ -56,7 +56,8 @@ def document_size(document: JsonObject) -> int:
 def problems_of(error: ValidationError, whole: str) -> str:
     """What a model refuses, field by field; `whole` names the document where no single field is to blame."""
     return "; ".join(
-        f"{'.'.join(map(str, one['loc'])) or whole}: {one['msg']}" for one in error.errors(include_url=False)
+        f"{'.'.join(map(str, one['loc'])) or whole}: {one['msg'].removeprefix('Value error, ')}"
+        for one in error.errors(include_url=False)
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from execution.domain.execution import JsonObject
 from execution.domain.retry import YEAR_SECONDS
 from execution.domain.text import storable
-from execution.errors import InvalidRequestError
+from execution.errors import InvalidDocumentError
 from execution.steps.frozen import MAX_SAFE_INTEGER
 from execution.steps.model import JobStep
 
@@ -60,8 +60,8 @@ class PlannedStep(BaseModel):
         """What the log gives back has to be what was said: PostgreSQL does not tell 1e16 from 10000000000000000."""
         try:
             JobStep(0, "any", parameters=parameters)
-        except InvalidRequestError as error:
-            raise ValueError(str(error)) from None
+        except InvalidDocumentError as error:  # which step it is stands before it
+            raise ValueError(error.problem) from None
         if any(abs(number) > MAX_SAFE_INTEGER for number in _numbers(parameters)):
             raise ValueError("it holds a number beyond ±(2^53 - 1), where JSON is no longer exact; make a text of it")
         return parameters
@@ -73,7 +73,8 @@ class Plan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [_EXAMPLE]})
 
     contract_id: UUID | None = Field(default=None, description="The contract that the steps are executed under.")
-    steps: Annotated[tuple[PlannedStep, ...], Field(min_length=1, max_length=MAX_STEPS)]
+    # No tuple: of one with a step that is refused pydantic says that it is too short, too.
+    steps: Annotated[list[PlannedStep], Field(min_length=1, max_length=MAX_STEPS)]
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:

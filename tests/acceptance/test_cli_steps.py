@@ -75,6 +75,7 @@ def test_a_failed_plan_has_its_exit_code_its_table_and_its_evidence(shell: Shell
     ("content", "told"),
     [
         ("{", "it is not YAML"),
+        ("steps:\n - id: a\n  step_type: b\n", "line 3, column 3: expected <block end>"),
         ("only words", "write a list of steps"),
         ("1: 2", "write a list of steps"),
         ("- \udc80", "it is not YAML"),

@@ -197,6 +197,7 @@ class TestRefusals:
             ([{"step_type": "noop", "colour": "red"}], "steps.0.colour"),
             ([{"step_type": "noop", "parameters": {"n": 2**60}}], "2^53"),
             ([{"step_type": "noop", "parameters": {"n": 1e18}}], "2^53"),
+            ([{"step_type": "noop", "parameters": {"n": float("nan")}}], "steps.0.parameters: nan is not a JSON number."),
             ([{"step_type": "noop", "target": "nul \x00"}], "cannot be stored"),
         ],
     )
@@ -206,6 +207,8 @@ class TestRefusals:
         with pytest.raises(InvalidDocumentError) as refused:
             await idle.create_execution("steps", {"steps": steps})
         assert told in str(refused.value)
+        assert "Value error" not in str(refused.value)
+        assert ("at least" in str(refused.value)) == (not steps), "what is not wrong is not complained about"
 
     async def test_a_job_that_has_not_ended_has_no_evidence(self, idle: ExecutionService) -> None:
         execution = await idle.create_execution("steps", plan("noop"))
