@@ -66,9 +66,11 @@ class CuttingProxy:
     def lose_answers(self, chance: Random, shares: Mapping[str, float], *, shut_seconds: float = 0.0) -> None:
         """From now on an execution of one of these statements loses its answer with its share of probability.
 
-        Each time, nobody is let in for `shut_seconds` afterwards.
+        Each time, nobody is let in for `shut_seconds` afterwards. With none of them everybody is, at once.
         """
         self._chance, self._shares, self._shut_seconds = chance, shares, shut_seconds
+        if not shares:
+            self.open_door()
 
     def close_door(self) -> None:
         """Cut everybody off and let nobody in."""
