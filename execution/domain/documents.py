@@ -78,7 +78,9 @@ def _is_suspicious(encoded: bytes, is_finite: bool) -> bool:
     """May the document hold what `_check` refuses? Asked of its text, in C, and not of every value in it."""
     if b"null" in encoded and not is_finite:
         return True
-    return b"\\u0000" in encoded or encoded.count(b"{") + encoded.count(b"[") > MAX_DEPTH
+    if len(encoded) > MAX_DEPTH and encoded.count(b"{") + encoded.count(b"[") > MAX_DEPTH:
+        return True
+    return b"\\u0000" in encoded
 
 
 def _check(document: JsonObject, what: str) -> None:
