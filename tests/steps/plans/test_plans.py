@@ -197,7 +197,7 @@ class TestRefusals:
             ([{"step_type": "noop", "colour": "red"}], "steps.0.colour"),
             ([{"step_type": "noop", "parameters": {"n": 2**60}}], "2^53"),
             ([{"step_type": "noop", "parameters": {"n": 1e18}}], "2^53"),
-            ([{"step_type": "noop", "parameters": {"n": float("nan")}}], "steps.0.parameters: nan is not a JSON number."),
+            ([{"step_type": "noop", "parameters": {"n": float("nan")}}], "parameters: nan is not a JSON number."),
             ([{"step_type": "noop", "target": "nul \x00"}], "cannot be stored"),
         ],
     )
