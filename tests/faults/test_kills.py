@@ -105,7 +105,7 @@ def assert_at_least_once(after: Execution, runs: int) -> None:
 @pytest.mark.parametrize(
     "kills",
     [
-        pytest.param(30, marks=pytest.mark.timeout(180)),
+        pytest.param(50, marks=pytest.mark.timeout(180)),
         pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
 )
