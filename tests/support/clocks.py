@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta, tzinfo
-from typing import Self
-from uuid import UUID
+from types import SimpleNamespace
 
-from uuid_utils import compat
+import uuid_utils
 
 import execution.clock
 
@@ -19,19 +18,17 @@ def shift_wall_clock(seconds: float) -> None:
     """
     if not seconds:
         return
-    right_time, right_time_ns, right_id = time.time, time.time_ns, compat.uuid7
+    right_time, right_time_ns, right_id = time.time, time.time_ns, uuid_utils.uuid7
     nanoseconds = int(seconds * 1e9)
 
-    class WrongDatetime(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) + timedelta(seconds=seconds)
+    def wrong_now(tz: tzinfo | None = None) -> datetime:
+        return datetime.now(tz) + timedelta(seconds=seconds)
 
-    def wrong_id() -> UUID:
+    def wrong_id() -> uuid_utils.UUID:
         milliseconds = (right_id().int >> 80) + int(seconds * 1000)
-        return UUID(int=(milliseconds << 80) | (right_id().int & ((1 << 80) - 1)))
+        return uuid_utils.UUID(int=(milliseconds << 80) | (right_id().int & ((1 << 80) - 1)))
 
     vars(time)["time"] = lambda: right_time() + seconds
     vars(time)["time_ns"] = lambda: right_time_ns() + nanoseconds
-    vars(execution.clock)["datetime"] = WrongDatetime
-    vars(compat)["uuid7"] = wrong_id
+    vars(execution.clock)["datetime"] = SimpleNamespace(now=wrong_now, fromtimestamp=datetime.fromtimestamp)
+    vars(uuid_utils)["uuid7"] = wrong_id
