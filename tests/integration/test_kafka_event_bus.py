@@ -50,6 +50,17 @@ async def test_a_broker_that_stands_still_costs_the_producer_and_nothing_else(ow
     assert {version for _, version in found.keys} == {1, 2, 3, 4}
 
 
+async def test_what_is_given_up_is_an_error_once(own_broker: Broker) -> None:
+    """The one who published is told; nothing else is left that the event loop would complain of."""
+    async with nothing_overlooked(), no_leaked_tasks(), asyncio.timeout(SOON):
+        bus = bus_on(own_broker.servers)
+        await bus.publish(progress(1))
+        with own_broker.paused():
+            with pytest.raises(EventBusError, match="TimeoutError"):
+                await bus.publish(progress(2))
+            await bus.stop()
+
+
 async def test_a_broker_that_is_away_is_an_error_within_the_time(own_broker: Broker) -> None:
     async with no_leaked_tasks(), asyncio.timeout(SOON):
         bus = bus_on("127.0.0.1:9")

@@ -50,14 +50,21 @@ async def no_leaked_tasks() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def nothing_overlooked() -> AsyncIterator[None]:
-    """Fails when an error was left in a future that nobody has asked, as the loop tells once the future is gone."""
-    loop, overlooked = asyncio.get_running_loop(), []
-    before = loop.get_exception_handler()
-    loop.set_exception_handler(lambda _, context: overlooked.append(str(context)))
+    """Fails when an error was left in a future that nobody has asked (the loop tells of it when that future goes), or
+    was raised where only the loop could catch it.
+    """
+    loop, told = asyncio.get_running_loop(), []
+    before, known = loop.get_exception_handler(), _unasked()
+    loop.set_exception_handler(lambda _, context: told.append(str(context)))
     try:
         yield
-        gc.collect()
         await asyncio.sleep(0)
+        left = [str(future) for future in _unasked() - known]
     finally:
         loop.set_exception_handler(before)
-    assert not overlooked, "\n".join(overlooked)
+    assert not told + left, "\n".join(told + left)
+
+
+def _unasked() -> set[asyncio.Future[Any]]:
+    """Futures that ended with an error which nobody has taken note of."""
+    return {one for one in gc.get_objects() if issubclass(type(one), asyncio.Future) and one._log_traceback}

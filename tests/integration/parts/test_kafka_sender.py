@@ -55,9 +55,11 @@ async def test_a_stop_does_not_wait_for_a_broker_that_does_not_answer(own_broker
         sender = sender_to(own_broker.servers, name)
         await sender.send(name, record("before"))
         with own_broker.paused():
-            sending = asyncio.create_task(sender.send(name, record("lost")))
-            await asyncio.sleep(0)
+            sending = []
+            for _ in range(3):  # in batches of their own: while one is under way, others wait for their turn
+                sending.append(asyncio.create_task(sender.send(name, record("lost"))))
+                await asyncio.sleep(0.05)
             await sender.stop()
-            await asyncio.wait([sending])
-            assert isinstance(sending.exception(), SendError)
+            await asyncio.wait(sending)
+            assert {type(one.exception()) for one in sending} == {SendError}
             await sender.stop()
