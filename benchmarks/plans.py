@@ -1,4 +1,8 @@
-"""Durable plans: steps per second of many plans at once, beside the same rows and events written by hand.
+"""Durable plans: steps per second of many plans at once, beside two floors written by hand, in turn.
+
+One floor writes the same rows and events, 200 plans in step. The other is that of the core's benchmark: so many no-op
+executions, each with its five events. A plan of no-op steps should cost what its rows cost, and a step not more than an
+execution.
 
 `python -m benchmarks.plans` measures this alone; `python -m benchmarks` does with everything else.
 """
@@ -15,6 +19,8 @@ from statistics import median
 from benchmarks.plans_floor import PlansFloor
 from execution import bench
 from execution.bench.databases import on_fresh_database
+from execution.bench.floor import FloorRun
+from execution.bench.floor import per_second as executions_per_second
 from execution.bench.service_runs import LONGEST_RUN_SECONDS, service_with_worker
 from execution.domain.execution import JsonObject
 from execution.embedded import EmbeddedPostgres
@@ -49,6 +55,8 @@ async def measure_plans(server: EmbeddedPostgres, extent: Extent, say: Callable[
     """The medians of rounds in which service and floor are measured in turn."""
     service: list[float] = []
     floor: list[float] = []
+    core_floor: list[float] = []
+    executions = FloorRun(executions=extent.plans * STEPS)
     health: JsonObject = {}
     for number in range(1, extent.rounds + 1):
         say(f"durable plans, round {number} of {extent.rounds}")
@@ -56,11 +64,13 @@ async def measure_plans(server: EmbeddedPostgres, extent: Extent, say: Callable[
         service.append(per_second)
         by_hand = PlansFloor(plan(), health)
         floor.append(await on_fresh_database(server.url, lambda url: by_hand.steps_per_second(url, extent.plans)))  # noqa: B023
-    ratio = median(service) / median(floor)
+        core_floor.append(await on_fresh_database(server.url, lambda url: executions_per_second(url, executions)))
     return {
         "plan_steps_per_second": round(median(service), 1),
         "plan_steps_floor_per_second": round(median(floor), 1),
-        "plan_steps_ratio": round(ratio, 3),
+        "plan_steps_ratio": round(median(service) / median(floor), 3),
+        "noop_floor_per_second": round(median(core_floor), 1),
+        "plan_steps_to_noop_floor": round(median(service) / median(core_floor), 3),
     }
 
 
