@@ -67,13 +67,16 @@ SELECT array_agg(id) AS written FROM inserted HAVING count(*) < cardinality($1);
 -- on; a result stands in the `completed` event, which is the last one of an end. run_at null and $18 null: as it was.
 WITH item AS (
     SELECT
-        id, events, worker_id, error, progress_message, progress_context, deadline, run_at, started_at, updated_at,
+        id, events, error, progress_context, deadline, run_at, started_at, updated_at,
         coalesce(expected_version, ($2)[1]) AS expected_version, coalesce(expected_epoch, ($3)[1]) AS expected_epoch,
         coalesce(state, ($4)[1]) AS state, coalesce(has_ended, ($5)[1]) AS has_ended,
-        coalesce(lease_epoch, ($6)[1]) AS lease_epoch, coalesce(attempt, ($8)[1]) AS attempt,
+        coalesce(lease_epoch, ($6)[1]) AS lease_epoch,
+        CASE cardinality($7) WHEN 1 THEN ($7)[1] ELSE worker_id END AS worker_id, coalesce(attempt, ($8)[1]) AS attempt,
         coalesce(rescues, ($9)[1]) AS rescues, coalesce(idempotent, ($10)[1]) AS idempotent,
         coalesce(pause_requested, ($11)[1]) AS pause_requested,
-        coalesce(progress_percentage, ($13)[1]) AS progress_percentage, coalesce(command_id, ($20)[1]) AS command_id,
+        coalesce(progress_percentage, ($13)[1]) AS progress_percentage,
+        CASE cardinality($14) WHEN 1 THEN ($14)[1] ELSE progress_message END AS progress_message,
+        coalesce(command_id, ($20)[1]) AS command_id,
         CASE cardinality($21) WHEN 1 THEN ($21)[1] ELSE actor END AS actor
     FROM unnest(
         $1::uuid[], $2::int[], $3::int[], $4::text[], $5::boolean[], $6::int[], $7::uuid[], $8::int[], $9::int[],
