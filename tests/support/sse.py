@@ -57,13 +57,13 @@ class EventStreamClient:
         return events
 
     async def some(self, count: int) -> list[StreamEvent]:
-        """So many events."""
+        """So many events, each in time."""
         events: list[StreamEvent] = []
-        async with asyncio.timeout(PATIENCE):
-            while len(events) < count:
+        while len(events) < count:
+            async with asyncio.timeout(PATIENCE):
                 event = await self.next()
-                assert event is not None, f"the stream ended after {len(events)} of {count}"
-                events.append(event)
+            assert event is not None, f"the stream ended after {len(events)} of {count}"
+            events.append(event)
         return events
 
     def _dispatched(self, names: dict[str, list[str]]) -> StreamEvent | None:
