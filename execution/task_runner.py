@@ -30,7 +30,7 @@ from execution.errors import (
 )
 from execution.handlers import Handler, HandlerRegistry
 from execution.isolation import call_in_process, call_in_thread
-from execution.lease import Lease
+from execution.lease import Begun, Lease
 from execution.progress_tracker import ExecutionProgressTracker, Said, facts_among
 from execution.repository.agents import AgentDirectory
 from execution.repository.repository import ExecutionRepository
@@ -194,29 +194,35 @@ class ExecutionTaskRunner:
         away, only make it try again. Each try reads where the last one may have got to, so nothing is written twice.
         """
         ending = _Ending(Finish(outcome=outcome, chance=random()))
-        is_settled = await self._record_at_once(run, ending)
+        is_settled = False
+        begun = self._begin_recording(run, ending)
+        if begun is not None:
+            with suppress(ExecutionServiceError, asyncio.CancelledError):  # `settle` says what it was
+                await begun.written
+            is_settled = self._settle(run, begun)
         while not is_settled:
             try:
                 is_settled = await self._record(run, ending)
             except asyncio.CancelledError:
                 log.info("run.cancelled_while_persisting", execution_id=str(run.execution.id))
 
-    async def _record_at_once(self, run: Run, ending: _Ending) -> bool:
-        """Try it where nothing stands in the way, as nearly always; False if it did not come about."""
+    @staticmethod
+    def _begin_recording(run: Run, ending: _Ending) -> Begun | None:
+        """Queue it where nothing stands in the way, as nearly always."""
         left = run.reporter.close_at_once()
         if left is None:
-            return False
+            return None
         ending.unwritten = left
-        begun = run.lease.begin([*left, ending.finish])
-        if begun is None:
+        return run.lease.begin([*left, ending.finish])
+
+    @staticmethod
+    def _settle(run: Run, begun: Begun) -> bool:
+        """False: there is reason to try again."""
+        try:
+            run.lease.settle(begun)
+        except (ExecutionServiceError, asyncio.CancelledError):
             return False
-        with suppress(ExecutionServiceError, asyncio.CancelledError):
-            try:
-                await begun.written
-            finally:
-                run.lease.settle(begun)
-            return True
-        return False
+        return True
 
     async def _record(self, run: Run, ending: _Ending) -> bool:
         """Try once; False if there is reason to try again."""

@@ -123,6 +123,10 @@ class _Pool(asyncpg.Pool):
         timeout: float | None = None,  # noqa: ASYNC109 - the driver's signature
     ) -> None:
         """Take a connection back. One whose query was broken off, and is not over in a moment, is cut instead."""
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():
+            await super().release(connection, timeout=timeout)
+            return
         await asyncio.shield(self._take_back(connection, BREAK_OFF_SECONDS if timeout is None else timeout))
 
     async def _take_back(self, connection: asyncpg.pool.PoolConnectionProxy, seconds: float) -> None:
