@@ -110,17 +110,23 @@ class TestTheWatch:
         )
         with watch.watched() as mark:
             watch.leads(mark, program.pid)
-            [first] = killers()
+            first = await the_killer()
             first.kill()
             first.wait(PATIENCE)
             with watch.watched():
-                [second] = killers()
+                second = await the_killer()
                 assert second.pid != first.pid
             await asyncio.to_thread(watch.close)
         assert await program.wait() == -signal.SIGKILL
 
     async def test_there_is_one_for_all(self) -> None:
         assert orphan_watch() is orphan_watch()
+
+
+async def the_killer() -> psutil.Process:
+    """Only one there is; for a moment after its start a process has no command line."""
+    [one] = await eventually(killers, within=PATIENCE, what="the killer")
+    return one
 
 
 def killers() -> list[psutil.Process]:
