@@ -17,7 +17,9 @@ from execution.errors import DatabaseUnavailableError, InvalidFilterError
 from execution.ids import new_id
 from execution.repository.repository import ExecutionRepository
 from tests.support.given import WORKER
+from tests.support.service import PATIENCE
 from tests.support.stored import AnyConnection, carry_out, submit
+from tests.support.waiting import eventually
 
 S = ExecutionState
 
@@ -171,11 +173,20 @@ class TestBroken:
         self, repository: ExecutionRepository, sql: AnyConnection
     ) -> None:
         execution = await submit(repository)
-        await repository.list_executions({}, {})
-        await sql.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        with pytest.raises(DatabaseUnavailableError):
-            await repository.list_executions({}, {})
+        async with sql.transaction():
+            await sql.execute("LOCK TABLE executions")
+            listing = asyncio.create_task(repository.list_executions({}, {}))
+            await eventually(lambda: terminate_who_waits(sql), within=PATIENCE, what="the list waits for the lock")
+            with pytest.raises(DatabaseUnavailableError):
+                await listing
         assert ids((await repository.list_executions({}, {}))[0]) == [execution.id]
+
+
+async def terminate_who_waits(sql: AnyConnection) -> int:
+    """How many backends that wait for a lock were told to end."""
+    await sql.execute("SELECT pg_stat_clear_snapshot()")  # otherwise one transaction sees the activity of its beginning
+    told: int = await sql.fetchval(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return told
