@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -28,10 +29,7 @@ def gauge(name: str, text: str, value: float | None) -> Metric:
 
 def gauge_by(labels: Labels, name: str, text: str, values: Iterable[tuple[Labels, float]]) -> Metric:
     """The same for each of some labels."""
-    family = GaugeMetricFamily(f"execution_{name}", text, labels=labels)
-    for of, value in values:
-        family.add_metric(of, value)
-    return family
+    return _filled(GaugeMetricFamily(f"execution_{name}", text, labels=labels), values)
 
 
 def counter(name: str, text: str, value: float | None) -> Metric:
@@ -41,10 +39,7 @@ def counter(name: str, text: str, value: float | None) -> Metric:
 
 def counter_by(labels: Labels, name: str, text: str, values: Iterable[tuple[Labels, float]]) -> Metric:
     """The same for each of some labels."""
-    family = CounterMetricFamily(f"execution_{name}", text, labels=labels)
-    for of, value in values:
-        family.add_metric(of, value)
-    return family
+    return _filled(CounterMetricFamily(f"execution_{name}", text, labels=labels), values)
 
 
 def histogram_by(labels: Labels, name: str, text: str, values: Iterable[tuple[Labels, Durations]]) -> Metric:
@@ -59,7 +54,12 @@ def histogram_by(labels: Labels, name: str, text: str, values: Iterable[tuple[La
 
 def summary_by(labels: Labels, name: str, text: str, values: Iterable[tuple[Labels, int, float]]) -> Metric:
     """How often something was, and how much altogether."""
-    family = SummaryMetricFamily(f"execution_{name}", text, labels=labels)
-    for of, count, total in values:
-        family.add_metric(of, count, total)
-    return family
+    return _filled(SummaryMetricFamily(f"execution_{name}", text, labels=labels), values)
+
+
+def _filled(family: Any, values: Iterable[tuple[Any, ...]]) -> Metric:
+    """The family with its values, each behind the labels that it is of."""
+    for of, *numbers in values:
+        family.add_metric(of, *numbers)
+    filled: Metric = family
+    return filled
