@@ -74,9 +74,9 @@ class Admission:
         Raises:
             OverloadedError: it would only wait; submit it again later.
         """
-        self._db.lanes.check_room()
         if self._longest_wait is None:
-            return
+            return  # then there is only room to be looked for, and the append does that
+        self._db.lanes.check_room()
         now = time.monotonic()
         queue = self._queues.get(kind)
         if queue is None:

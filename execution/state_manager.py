@@ -11,7 +11,7 @@ from execution.domain.commands import ChangeState, Command, Create, Record
 from execution.domain.decide import allowed_commands
 from execution.domain.execution import Execution
 from execution.domain.machine import begin, carry_out
-from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator
+from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator, States
 from execution.eager_start import EagerStart
 from execution.errors import (
     DuplicateExecutionError,
@@ -125,7 +125,7 @@ class ExecutionStateManager:
             # It exists; or the worker was declared dead before the statement ran, then it waits for another one.
             written = self.begin_creation(command, actor=actor, command_id=command_id, answer=answer)
             return await self.created(command, written, command_id)
-        self._set_off(execution, ExecutionState.CREATED, execution.state)
+        self._set_off(execution, States.CREATED, execution.state)
         return execution
 
     async def created(self, command: Create, written: Awaitable[Execution], command_id: UUID | None) -> Execution:
@@ -134,7 +134,7 @@ class ExecutionStateManager:
             execution = await written
         except DuplicateExecutionError:
             return await self.created_before(command, command_id)
-        self._set_off(execution, ExecutionState.CREATED, execution.state)
+        self._set_off(execution, States.CREATED, execution.state)
         return execution
 
     async def created_before(self, command: Create, command_id: UUID | None) -> Execution:
@@ -276,9 +276,9 @@ class ExecutionStateManager:
         signal(Topic.LOG)
         if execution.deadline is not None:
             signal(Topic.DEADLINE)
-        if new_state is ExecutionState.PENDING and previous_state is not ExecutionState.PENDING:
+        if new_state is States.PENDING and previous_state is not States.PENDING:
             signal(Topic.WORK)
-        elif previous_state is ExecutionState.CREATED:
+        elif previous_state is States.CREATED:
             pass  # nobody has been waiting for it yet
         elif execution.is_held or (previous_state in _MAY_BE_HELD and new_state is not previous_state):
             signal(Topic.CONTROL)
@@ -308,4 +308,4 @@ class ExecutionStateManager:
             listener(execution)
 
 
-_MAY_BE_HELD = frozenset({ExecutionState.RUNNING, ExecutionState.PAUSED, ExecutionState.CANCELLING})
+_MAY_BE_HELD = frozenset({States.RUNNING, States.PAUSED, States.CANCELLING})

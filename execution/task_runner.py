@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from random import random
 from typing import Any
@@ -159,10 +158,10 @@ class ExecutionTaskRunner:
 
     async def _invoke(self, run: Run) -> Invocation:
         """Call the handler. Whatever it returns or raises becomes a value; only this step can be stopped."""
-        value, exception = None, None
+        value, exception, execution = None, None, run.execution
         try:
-            handler = self.registry.get(run.execution.kind)
-            parameters = handler.parse(run.execution.parameters)
+            handler = self.registry.get(execution.kind)
+            parameters = handler.parse(execution.parameters)
             value = await self._call(handler, run, parameters)
         except (Exception, asyncio.CancelledError, SystemExit) as raised:  # noqa: BLE001 - all of it is its outcome
             exception = raised
@@ -197,8 +196,10 @@ class ExecutionTaskRunner:
         is_settled = False
         begun = self._begin_recording(run, ending)
         if begun is not None:
-            with suppress(ExecutionServiceError, asyncio.CancelledError):  # `settle` says what it was
+            try:  # noqa: SIM105 - `suppress` is three more calls for every run
                 await begun.written
+            except (ExecutionServiceError, asyncio.CancelledError):
+                pass  # `settle` says what it was
             is_settled = self._settle(run, begun)
         while not is_settled:
             try:

@@ -30,11 +30,12 @@ from execution.domain.events import Event, EventType
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.outcome import Cancelled, Failed, GivenBack, Interrupted, PartiallySucceeded, Succeeded
 from execution.domain.progress import checked_percentage
-from execution.domain.state import HELD_STATES, TERMINAL_STATES, ExecutionState
+from execution.domain.state import HELD_STATES, TERMINAL_STATES, States
 from execution.domain.text import kept
 from execution.errors import InvalidExecutionStateError
 
-S = ExecutionState
+S = States
+_PROGRESS = EventType.PROGRESS
 
 
 def decide(execution: Execution | None, command: Command, now: datetime, actor: str | None = None) -> list[Event]:
@@ -137,7 +138,7 @@ def _report_progress(draft: Draft, command: ReportProgress) -> None:
     message = kept(command.message) if command.message is not None else known.message
     context = known.context | command.context if command.context else known.context
     if reached != known.percentage or message != known.message or context != known.context:
-        draft.record(EventType.PROGRESS, {"percentage": reached, "message": message, "context": context})
+        draft.record(_PROGRESS, {"percentage": reached, "message": message, "context": context})
 
 
 def _record(draft: Draft, command: Record) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from execution.domain.events import Event, EventType
 from execution.domain.execution import Execution, JsonObject
-from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator
+from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator, States
 from execution.domain.text import kept
 
-_VALIDATOR = ExecutionStateTransitionValidator()
+_IS_VALID = ExecutionStateTransitionValidator().is_valid
+_STATE_CHANGED, _COMPLETED = EventType.STATE_CHANGED, EventType.COMPLETED
 
 
 class Refused(Exception):  # noqa: N818 - it becomes an error where the rules are called
@@ -40,10 +41,10 @@ class Draft:
 
     def change(self, new_state: ExecutionState, reason: str | None, **facts: Any) -> None:
         """A transition, with the further facts that it sets."""
-        if not _VALIDATOR.is_valid(self.state, new_state):
+        if not _IS_VALID(self.state, new_state):
             raise Refused(f"{self.state} may not be followed by {new_state}")
         data = {"previous_state": self.state, "new_state": new_state, "reason": kept(reason), **facts}
-        self.record(EventType.STATE_CHANGED, data)
+        self.record(_STATE_CHANGED, data)
         self.state = new_state
 
     def end(self, state: ExecutionState, reason: str | None, result: Any, error: Any, **facts: Any) -> None:
@@ -51,7 +52,7 @@ class Draft:
         self.change(state, reason, **facts)
         started = self.execution.started_at
         self.record(
-            EventType.COMPLETED,
+            _COMPLETED,
             {
                 "state": state,
                 "result": result,
@@ -70,7 +71,7 @@ class Draft:
             facts["lease_epoch"] = self.execution.lease_epoch + 1
         if (limit := self.execution.schedule_to_start) is not None:
             facts["deadline"] = after(run_at, limit)
-        self.change(ExecutionState.PENDING, reason, run_at=run_at, **facts)
+        self.change(States.PENDING, reason, run_at=run_at, **facts)
 
 
 def after(moment: datetime, seconds: float) -> datetime:

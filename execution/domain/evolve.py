@@ -12,7 +12,7 @@ from msgspec.structs import force_setattr
 from execution.domain.events import Event, EventType
 from execution.domain.execution import NO_PROGRESS, Execution, Progress
 from execution.domain.retry import RetryPolicy
-from execution.domain.state import STATES, TERMINAL_STATES, ExecutionState
+from execution.domain.state import STATE_BY_WORD, TERMINAL_STATES, ExecutionState, States
 
 
 def evolve(execution: Execution | None, event: Event) -> Execution:
@@ -38,15 +38,20 @@ def advance(copy: Execution, events: Iterable[Event]) -> None:
     """Bring a copy that nobody else knows yet to the state after these events, in place: one copy does for them all."""
     event = None
     for event in events:
-        _APPLY[event.type](copy, event)
+        EFFECTS[event.type](copy, event)
     if event is not None:
-        force_setattr(copy, "version", event.version)
-        force_setattr(copy, "updated_at", event.occurred_at)
+        stamp(copy, event)
+
+
+def stamp(copy: Execution, last: Event) -> None:
+    """After the effects of events on a copy: it is at the version, and of the time, of the last one."""
+    force_setattr(copy, "version", last.version)
+    force_setattr(copy, "updated_at", last.occurred_at)
 
 
 _BARE_CHANGE = ("previous_state", "new_state", "reason")
 """What every change of state says; most say nothing else."""
-_PLAIN_FACTS = ("attempt", "rescues", "lease_epoch", "idempotent", "error")
+_PLAIN_FACTS = frozenset({"attempt", "rescues", "lease_epoch", "idempotent", "error"})
 
 
 def _created(event: Event) -> dict[str, Any]:
@@ -58,7 +63,7 @@ def _created(event: Event) -> dict[str, Any]:
         fields["parent_id"] = _id(fields["parent_id"])
     if "retry_policy" in fields:
         fields["retry_policy"] = RetryPolicy.from_json(fields["retry_policy"])
-    fields["state"] = ExecutionState.CREATED
+    fields["state"] = States.CREATED
     fields["version"] = event.version
     fields["created_at"] = fields["updated_at"] = event.occurred_at
     fields["progress"] = NO_PROGRESS
@@ -67,29 +72,29 @@ def _created(event: Event) -> dict[str, Any]:
 
 def _state_changed(copy: Execution, event: Event) -> None:
     data = event.data
-    previous, new_state = copy.state, STATES[data["new_state"]]
+    previous, new_state = copy.state, STATE_BY_WORD[data["new_state"]]
     force_setattr(copy, "state", new_state)
     # A deadline belongs to a state, so each change of state sets or clears it.
-    force_setattr(copy, "deadline", _time(data.get("deadline")))
-    if new_state is ExecutionState.RUNNING:
+    if "deadline" in data or copy.deadline is not None:
+        force_setattr(copy, "deadline", _time(data.get("deadline")))
+    if new_state is States.RUNNING:
         _run(copy, event, previous)
-    elif new_state is ExecutionState.PENDING:
+    elif new_state is States.PENDING:
         _wait(copy, event)
     elif new_state in TERMINAL_STATES:
         force_setattr(copy, "completed_at", event.occurred_at)
         force_setattr(copy, "worker_id", None)
         force_setattr(copy, "pause_requested", False)
-    elif new_state is ExecutionState.PAUSED:
+    elif new_state is States.PAUSED:
         force_setattr(copy, "pause_requested", False)
     if len(data) > len(_BARE_CHANGE):
-        for fact in _PLAIN_FACTS:
-            if fact in data:
-                force_setattr(copy, fact, data[fact])
+        for fact in _PLAIN_FACTS.intersection(data):
+            force_setattr(copy, fact, data[fact])
 
 
 def _run(copy: Execution, event: Event, previous: ExecutionState) -> None:
     """A start names who runs it and starts the clock; going on after a pause does neither."""
-    if previous is ExecutionState.PENDING:
+    if previous is States.PENDING:
         force_setattr(copy, "worker_id", _id(event.data.get("worker_id")))
         force_setattr(copy, "started_at", event.occurred_at)
         force_setattr(copy, "error", None)
@@ -97,15 +102,16 @@ def _run(copy: Execution, event: Event, previous: ExecutionState) -> None:
 
 def _wait(copy: Execution, event: Event) -> None:
     """Waiting again: nobody holds it, and a new attempt starts with nothing of the last one but its error."""
-    for cleared in ("worker_id", "started_at"):
-        force_setattr(copy, cleared, None)
+    data = event.data
+    force_setattr(copy, "worker_id", None)
+    force_setattr(copy, "started_at", None)
     force_setattr(copy, "pause_requested", False)
-    if run_at := event.data.get("run_at"):
-        force_setattr(copy, "run_at", _time(run_at))
-    if event.data.get("attempt", copy.attempt) != copy.attempt:
+    if "run_at" in data:
+        force_setattr(copy, "run_at", _time(data["run_at"]))
+    if "attempt" in data and data["attempt"] != copy.attempt:
         force_setattr(copy, "progress", NO_PROGRESS)
-        for cleared in ("result", "completed_at"):
-            force_setattr(copy, cleared, None)
+        force_setattr(copy, "result", None)
+        force_setattr(copy, "completed_at", None)
 
 
 def _progressed(copy: Execution, event: Event) -> None:
@@ -135,10 +141,11 @@ def _id(value: UUID | str | None) -> UUID | None:
     return UUID(value) if isinstance(value, str) else value
 
 
-_APPLY: dict[EventType, Callable[[Execution, Event], None]] = {
+EFFECTS: dict[EventType, Callable[[Execution, Event], None]] = {
     EventType.STATE_CHANGED: _state_changed,
     EventType.PROGRESS: _progressed,
     EventType.COMPLETED: _completed,
     EventType.PAUSE_REQUESTED: _pause_requested,
     EventType.RECORDED: _recorded,
 }
+"""What an event of each type changes in a copy that nobody else knows yet; `stamp` it after the last one."""

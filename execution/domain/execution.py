@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from copy import copy
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from execution.domain.retry import RetryPolicy
-from execution.domain.state import ExecutionState
+from execution.domain.state import TERMINAL_STATES, ExecutionState
 
 JsonObject = dict[str, Any]
 
@@ -70,12 +70,12 @@ class Execution(Struct, frozen=True, kw_only=True, gc=False):
 
     def copied(self) -> Self:
         """A copy, for `evolve` to bring to the next state before anybody else sees it."""
-        return copy(self)
+        return replace(self)
 
     @property
     def is_terminal(self) -> bool:
         """Has it ended?"""
-        return self.state.is_terminal
+        return self.state in TERMINAL_STATES
 
     @property
     def is_held(self) -> bool:

@@ -9,7 +9,7 @@ from execution.domain.commands import Claim, Command, Create
 from execution.domain.decide import decide, take
 from execution.domain.draft import Draft
 from execution.domain.events import Event
-from execution.domain.evolve import advance, fold
+from execution.domain.evolve import EFFECTS, advance, fold, stamp
 from execution.domain.execution import Execution
 
 
@@ -40,7 +40,11 @@ def carry_out(
     draft = Draft(after, now, actor)
     events = draft.events
     for command in commands:
-        folded = len(events)
+        known = len(events)
         take(draft, command)
-        advance(after, events[folded:])
-    return (after, events) if events else (before, events)
+        for event in events[known:]:
+            EFFECTS[event.type](after, event)
+    if not events:
+        return before, events
+    stamp(after, events[-1])
+    return after, events

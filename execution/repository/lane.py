@@ -49,7 +49,8 @@ class Lane:
         self._arguments = arguments
         self._batch_limit = batch_limit
         self._after = after
-        self._queue: deque[Append] = deque()
+        self.queue: deque[Append] = deque()
+        """What waits for the next batch, in order."""
         self._held_back: list[Append] = []
         """Appends to executions of the batch under way, which took an earlier append of theirs."""
         self._filled = asyncio.Event()
@@ -72,23 +73,16 @@ class Lane:
             self._task = None
         await self._disconnect()
 
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    @property
-    def oldest(self) -> Append | None:
-        return self._queue[0] if self._queue else None
-
     def put(self, append: Append) -> None:
         if self._closing or self._task is None:
             raise ServiceClosedError("The append path")
-        self._queue.append(append)
+        self.queue.append(append)
         self._filled.set()
 
     async def _run(self) -> None:
         while True:
             await self._filled.wait()
-            while self._queue:
+            while self.queue:
                 for lane in self._after:
                     await lane.eased()
                 await self._write(self._take())
@@ -98,7 +92,7 @@ class Lane:
 
     async def eased(self) -> None:
         """Until less than a whole batch is queued; bounded, because it is about who goes first and nothing else."""
-        if len(self._queue) >= self._batch_limit:
+        if len(self.queue) >= self._batch_limit:
             self._eased.clear()
             await is_set_within(self._eased, LONGEST_COURTESY_SECONDS)
 
@@ -106,13 +100,13 @@ class Lane:
         """The next batch, sorted by id: at most one append per execution, the others keep their place in the queue."""
         batch: dict[UUID, Append] = {}
         later: list[Append] = []
-        while self._queue and len(batch) < self._batch_limit:
-            append = self._queue.popleft()
+        while self.queue and len(batch) < self._batch_limit:
+            append = self.queue.popleft()
             if batch.setdefault(append.execution.id, append) is not append:
                 later.append(append)
-        self._queue.extendleft(reversed(later))
+        self.queue.extendleft(reversed(later))
         self._held_back = later
-        if len(self._queue) < self._batch_limit:
+        if len(self.queue) < self._batch_limit:
             self._eased.set()
         return sorted(batch.values(), key=_by_id)
 
@@ -177,7 +171,7 @@ class Lane:
         for loser in self._held_back:
             if loser.expected_version >= versions.get(loser.execution.id, 0):
                 continue
-            self._queue.remove(loser)
+            self.queue.remove(loser)
             loser.refuse()
             self.counts.refused += 1
 

@@ -66,23 +66,23 @@ class AppendLanes:
         Raises:
             OverloadedError: so many creations are queued as this process may keep waiting.
         """
-        if len(self._creations) >= self._creations_limit:
+        if len(self._creations.queue) >= self._creations_limit:
             raise self.overload()
 
     @property
     def room(self) -> int:
         """How many creations may be added to those that are queued."""
-        return max(0, self._creations_limit - len(self._creations))
+        return max(0, self._creations_limit - len(self._creations.queue))
 
     def oldest_creation_seconds(self) -> float:
         """How long the oldest of the queued creations has waited to be recorded; 0 if none waits."""
-        oldest = self._creations.oldest
-        return 0.0 if oldest is None else time.monotonic() + self._patience - oldest.give_up_at
+        queue = self._creations.queue
+        return time.monotonic() + self._patience - queue[0].give_up_at if queue else 0.0
 
     def overload(self) -> OverloadedError:
         """The refusal of a creation for which there is no room."""
         return OverloadedError(
-            f"{len(self._creations):,} submissions wait to be recorded (EXECUTION_SUBMISSION_QUEUE_LIMIT)"
+            f"{len(self._creations.queue):,} submissions wait to be recorded (EXECUTION_SUBMISSION_QUEUE_LIMIT)"
         )
 
     def append(
@@ -114,12 +114,14 @@ class AppendLanes:
         """
         if before is None:
             self.check_room()
+            lane = self._creations
+        else:
+            lane = self._lane_of(execution.id)
         give_up_at = time.monotonic() + (self._patience if patience is None else patience)
         text, actor = events_to_json(execution.id, events), events[0].actor
         done: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
-        append = Append(before, execution, text, actor, lease_epoch, give_up_at, done, command_id, claimant, answer)
-        self._lane_of(append).put(append)
-        return append.done
+        lane.put(Append(before, execution, text, actor, lease_epoch, give_up_at, done, command_id, claimant, answer))
+        return done
 
     def counts(self) -> dict[str, LaneCounts]:
         """What each lane has done, by its name."""
@@ -127,7 +129,7 @@ class AppendLanes:
 
     def queued(self) -> dict[str, int]:
         """How many appends wait for each lane, by its name."""
-        return {lane.name: len(lane) for lane in self._all}
+        return {lane.name: len(lane.queue) for lane in self._all}
 
     async def _stop_all(self) -> None:
         await asyncio.gather(*(lane.stop() for lane in self._all))
@@ -136,7 +138,6 @@ class AppendLanes:
     def _all(self) -> list[Lane]:
         return [self._creations, *self._changes]
 
-    def _lane_of(self, append: Append) -> Lane:
-        if append.is_creation:
-            return self._creations
-        return self._changes[append.execution.id.int % len(self._changes)]
+    def _lane_of(self, execution_id: UUID) -> Lane:
+        changes = self._changes
+        return changes[0] if len(changes) == 1 else changes[hash(execution_id) % len(changes)]

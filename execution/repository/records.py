@@ -14,7 +14,7 @@ from execution.domain.events import Event, EventType
 from execution.domain.execution import NO_PROGRESS, Execution, Progress
 from execution.domain.history import HistoryItem
 from execution.domain.retry import RetryPolicy
-from execution.domain.state import STATES, ExecutionState
+from execution.domain.state import STATE_BY_WORD, ExecutionState
 from execution.errors import DatabaseError
 
 _TYPES = {one.value: one for one in EventType}
@@ -26,7 +26,7 @@ Row = Mapping[str, Any] | asyncpg.Record
 def execution_from_row(row: Row) -> Execution:
     """The execution a row of `executions` holds."""
     values = dict(row.items())
-    values["state"] = STATES[values["state"]]
+    values["state"] = STATE_BY_WORD[values["state"]]
     values["result"] = from_json(values["result"])
     values["error"] = from_json(values["error"])
     return _execution(values)

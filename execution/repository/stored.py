@@ -9,7 +9,7 @@ import asyncpg
 from msgspec import Struct
 from orjson import Fragment
 
-from execution.domain.state import STATES, ExecutionState
+from execution.domain.state import STATE_BY_WORD, ExecutionState
 
 STORED_COLUMNS = (
     "id",
@@ -81,7 +81,7 @@ def _stored(row: asyncpg.Record, parameters: Fragment, result: Fragment | None, 
     return StoredExecution(
         row[0],
         row[1],
-        STATES[row[2]],
+        STATE_BY_WORD[row[2]],
         row[3],
         row[4],
         row[5],
