@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-_COLLECT_AFTER = (10_000, 20, 50)
+_COLLECT_AFTER = (50_000, 20, 50)
 """Allocations before the cyclic garbage collector looks. Python's default of 700 made it a quarter of the processor
 time of a busy worker, whose thousands of pending futures and tasks it visits again and again and finds alive."""
 
