@@ -55,7 +55,7 @@ class BackgroundTaskManager:
     @property
     def free_slots(self) -> int:
         """How many tasks may still be started; 0 above the memory limit or after the stop."""
-        if self._closed or self._is_over_memory_limit():
+        if self._closed or (self._memory_limit is not None and self._is_over(self._memory_limit)):
             return 0
         if self._max_tasks is None:
             return 1_000_000
@@ -129,8 +129,8 @@ class BackgroundTaskManager:
         if self.on_slot_freed is not None:
             self.on_slot_freed()
 
-    def _is_over_memory_limit(self) -> bool:
-        return self._memory_limit is not None and self.memory_mib() * 1024 * 1024 > self._memory_limit
+    def _is_over(self, memory_limit: int) -> bool:
+        return self.memory_mib() * 1024 * 1024 > memory_limit
 
     def _reason_not_to_start(self, execution_id: UUID) -> Exception | None:
         if self._closed:

@@ -36,6 +36,8 @@ from execution.errors import InvalidExecutionStateError
 
 S = States
 _PROGRESS = EventType.PROGRESS
+_CUT = (Interrupted, GivenBack)
+"""How a run ends that was not let to its end."""
 
 
 def decide(execution: Execution | None, command: Command, now: datetime, actor: str | None = None) -> list[Event]:
@@ -134,7 +136,7 @@ def _report_progress(draft: Draft, command: ReportProgress) -> None:
         raise Refused("only a RUNNING execution reports progress")
     known = draft.execution.progress
     # A report that was overtaken by a later one must not turn the bar back.
-    reached = max(percentage, known.percentage)
+    reached = percentage if percentage > known.percentage else known.percentage
     message = kept(command.message) if command.message is not None else known.message
     context = known.context | command.context if command.context else known.context
     if reached != known.percentage or message != known.message or context != known.context:
@@ -149,7 +151,7 @@ def _record(draft: Draft, command: Record) -> None:
 
 def _finish(draft: Draft, command: Finish) -> None:
     waits_at_pause_point = draft.state is S.PAUSED and draft.execution.is_held
-    is_cut = isinstance(command.outcome, Interrupted | GivenBack)
+    is_cut = isinstance(command.outcome, _CUT)
     if draft.state not in HELD_STATES and not (waits_at_pause_point and is_cut):
         raise Refused("no run of it is open")
     facts = {} if command.by_holder else {"lease_epoch": draft.execution.lease_epoch + 1}
