@@ -15,6 +15,7 @@
     │   ├── InvalidExecutionStateError      the state machine refuses
     │   ├── VersionConflict
     │   ├── LeaseLost                       the writer no longer holds the execution
+    │   ├── EventsNotPublishedError         a relay is behind what is to be deleted
     │   └── DuplicateExecutionError
     ├── ModelOrchestrationError
     ├── DatabaseError
@@ -224,6 +225,22 @@ class LeaseLost(ConflictError):  # noqa: N818 - the field's standard term
         self.execution_id, self.lease_epoch = execution_id, lease_epoch
         super().__init__(
             f"Execution {execution_id} is no longer held under lease epoch {lease_epoch}; stop working on it."
+        )
+
+
+class EventsNotPublishedError(ConflictError):
+    """An ended execution cannot be deleted yet: a relay has still to publish events of it."""
+
+    code = "events_not_published"
+    retriable = True
+    retry_after = 1.0
+    facts = ("cursors",)
+
+    def __init__(self, execution_id: UUID, cursors: Iterable[str]) -> None:
+        self.execution_id, self.cursors = execution_id, sorted(cursors)
+        super().__init__(
+            f"Events of execution {execution_id} have not been published yet (relay: {', '.join(self.cursors)}). "
+            "Delete it a little later; if no such relay runs any more, start it, or remove its row of relay_cursors."
         )
 
 

@@ -357,6 +357,7 @@ class ExecutionService(ExecutionReader):
             ExecutionNotFoundError: no such execution.
             InvalidExecutionStateError: it has not ended.
             VersionConflict: it is not at `expected_version`, or was retried meanwhile.
+            EventsNotPublishedError: a relay has not published all of its events; it will have soon.
         """
         await self.state_manager.delete(execution_id, self._tenant_id, expected_version=expected_version)
 

@@ -224,6 +224,7 @@ class ExecutionStateManager:
             ExecutionNotFoundError: no such execution.
             InvalidExecutionStateError: it has not ended.
             VersionConflict: it is not at `expected_version`, or was retried meanwhile.
+            EventsNotPublishedError: a relay has not published all of its events.
         """
         execution = await self.get(execution_id, tenant_id)
         if expected_version not in {None, execution.version}:

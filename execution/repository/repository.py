@@ -17,7 +17,12 @@ from execution.domain.execution import Execution, JsonObject
 from execution.domain.history import HistoryItem, StateHistoryItem
 from execution.domain.outcome import Failed, Succeeded
 from execution.domain.state import ExecutionState
-from execution.errors import ExecutionNotFoundError, InvalidExecutionStateError, VersionConflict
+from execution.errors import (
+    EventsNotPublishedError,
+    ExecutionNotFoundError,
+    InvalidExecutionStateError,
+    VersionConflict,
+)
 from execution.keyed_answer import AnswerTo
 from execution.repository.append import Claimant
 from execution.repository.database import Database
@@ -233,14 +238,21 @@ class ExecutionRepository:
         return [history_item_from_row(row) for row in await fetch(self.db, "read_histories", ids, versions, limit_each)]
 
     async def delete_execution(self, execution_id: UUID, version: int | None = None) -> bool:
-        """Delete a terminal execution and its history; False if it does not exist, or was changed since that version
-        (None: since it was read here)."""
+        """Delete a terminal execution and its history; False if it does not exist, has not ended, or was changed since
+        that version (None: since it was read here).
+
+        Raises:
+            EventsNotPublishedError: a relay has not published all of its events.
+        """
         if version is None:
             execution = await self.get_by_id(execution_id)
             if execution is None:
                 return False
             version = execution.version
-        return await fetch_row(self.db, "delete_execution", execution_id, version) is not None
+        (row,) = await fetch(self.db, "delete_execution", execution_id, version)
+        if row["behind"]:
+            raise EventsNotPublishedError(execution_id, row["behind"])
+        return bool(row["is_gone"])
 
     async def _update(self, execution_id: UUID, command: Command, happened: datetime | None = None) -> Execution | None:
         before = await self.get_by_id(execution_id)

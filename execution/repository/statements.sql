@@ -480,13 +480,23 @@ UNION ALL SELECT 'scheduled', count(*) FROM pending WHERE NOT due
 UNION ALL SELECT state, count(*) FROM held GROUP BY state;
 
 -- name: delete_execution
--- A terminal execution and its history. The lock keeps a retry from slipping in between. Index: both primary keys.
-WITH gone AS (
-    DELETE FROM executions WHERE id = $1 AND version = $2 AND completed_at IS NOT NULL RETURNING id
+-- A terminal execution and its history, unless a relay's cursor has not passed all of it (`behind`). A cursor is behind what
+-- the brokers have acknowledged, so what it has passed is never read for publishing again: neither by a relay that has read
+-- it already, nor by one that takes over. The cursor's commit comes before this one, so a crash cannot take back only that.
+-- The lock keeps a retry from slipping in between: at version $2 no event is missing here. Index: both primary keys.
+WITH behind AS MATERIALIZED (
+    SELECT c.name FROM executions AS wanted, relay_cursors AS c
+    WHERE wanted.id = $1 AND wanted.version = $2 AND wanted.completed_at IS NOT NULL AND EXISTS (
+        SELECT FROM execution_events AS e
+        WHERE e.execution_id = wanted.id AND NOT pg_visible_in_snapshot(e.xid, c.position::pg_snapshot)
+    )
+), gone AS (
+    DELETE FROM executions
+    WHERE id = $1 AND version = $2 AND completed_at IS NOT NULL AND NOT EXISTS (SELECT FROM behind) RETURNING id
 ), forgotten AS (
     DELETE FROM execution_events USING gone WHERE execution_id = gone.id
 )
-SELECT id FROM gone;
+SELECT EXISTS (SELECT FROM gone) AS is_gone, ARRAY(SELECT name FROM behind) AS behind;
 
 -- name: find_api_key
 -- The key with a public part, accepted or not. Index: api_keys_prefix.

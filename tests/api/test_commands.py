@@ -10,6 +10,8 @@ import pytest
 from execution.domain.state import ExecutionState
 from execution.ids import new_id
 from execution.presentation import location
+from execution.repository.event_log import EventLog
+from execution.repository.relay_cursors import RelayCursorStore
 from execution.service import ExecutionService
 from tests.support.over_http import check_problem, submitted
 
@@ -78,6 +80,21 @@ class TestTheWholeLife:
         deleted = await api.delete(own)
         assert (deleted.status_code, deleted.content) == (204, b"")
         check_problem(await api.get(own), 404, "execution_not_found")
+
+    async def test_deleting_one_that_is_not_published_yet(
+        self, api: httpx.AsyncClient, service: ExecutionService
+    ) -> None:
+        own = location((await submitted(api))["id"])
+        await api.post(f"{own}/cancel")
+        cursors = RelayCursorStore(service.repository.db)
+        hold = await cursors.take("execution.events.v1", "a relay", 60.0)
+        assert hold is not None
+        answer = await api.delete(own)
+        refused = check_problem(answer, 409, "events_not_published")
+        assert (refused["retriable"], refused["cursors"]) == (True, ["execution.events.v1"])
+        assert answer.headers["retry-after"] == "1"
+        assert await cursors.advance(hold, await EventLog(service.repository.db).head(), 60.0)
+        assert (await api.delete(own)).status_code == 204
 
 
 class TestRefusals:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -14,6 +15,7 @@ from events.bus import EventBusError
 from events.envelope import Outgoing
 from execution.domain.commands import Cancel
 from execution.durable_relay import DRAIN_SECONDS, DurableRelay
+from execution.errors import EventsNotPublishedError
 from execution.event_emitter import ExecutionEventEmitter
 from execution.repository.database import Database
 from execution.repository.event_log import EventLog
@@ -108,6 +110,38 @@ async def test_what_a_dead_relay_had_not_kept_is_repeated(
     async with running(relay_of(database, bus)):
         await has_taken(bus, 4)
     assert bus.versions(execution.id) == [1, 2, 1, 2]
+
+
+async def test_who_deletes_as_soon_as_it_may_takes_no_event_from_a_relay(
+    database: Database, repository: ExecutionRepository
+) -> None:
+    bus = KeepingBus()
+    manager = ExecutionStateManager(repository, ExecutionEventEmitter(bus))
+    executions = [await manager.create(submission()) for _ in range(30)]
+    refusals = 0
+
+    async def end_and_delete(execution_id: UUID) -> None:
+        nonlocal refusals
+        await manager.apply(execution_id, Cancel())
+        while True:
+            with suppress(EventsNotPublishedError):
+                return await manager.delete(execution_id)
+            refusals += 1
+            await asyncio.sleep(0.01)
+
+    async with running(relay_of(database, bus, batch_limit=3)):
+        await has_taken(bus, 60)
+    bus.takes.clear()
+    deleting = asyncio.gather(*(end_and_delete(one.id) for one in executions))
+    async with asyncio.timeout(SOON):
+        while not deleting.done():  # relays that die in the middle, each with a few batches behind it
+            async with running(relay_of(database, bus, batch_limit=3)):
+                bus.takes.set()
+                taken = len(bus.taken)
+                await eventually(lambda: deleting.done() or len(bus.taken) > taken, within=SOON, what="more events")  # noqa: B023
+        await deleting
+    assert refusals, "nothing was deleted before it was published"
+    assert [sorted(set(bus.versions(one.id))) for one in executions] == [[1, 2, 3, 4]] * 30
 
 
 async def test_what_a_death_can_repeat_is_bounded(
