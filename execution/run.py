@@ -26,6 +26,7 @@ class Run:
         "cancel_requested",
         "draining",
         "invoking",
+        "is_left",
         "lease",
         "reporter",
         "stop_handler",
@@ -42,6 +43,8 @@ class Run:
         self.timed_out = False
         self.draining = False
         self.invoking = False
+        self.is_left = False
+        """Does nobody wait any more until its end is recorded? A rescuer sees to it, unless the append gets through."""
         self.stop_handler: Callable[[], object] | None = None
         """How the running handler is told to stop: a task is cancelled, a child process is signalled, a thread asks."""
         self._resumed: asyncio.Event | None = None

@@ -26,6 +26,7 @@ from execution.errors import (
     InvalidExecutionStateError,
     LeaseLost,
     ModelOrchestrationError,
+    ServiceClosedError,
 )
 from execution.handlers import Handler, HandlerRegistry
 from execution.isolation import call_in_process, call_in_thread
@@ -189,23 +190,28 @@ class ExecutionTaskRunner:
     async def _persist(self, run: Run, outcome: Outcome) -> None:
         """Record the outcome, with the progress not written yet, in one append.
 
-        It is tried until it is recorded or the lease is gone: a cancellation arriving here, and a database that is
-        away, only make it try again. Each try reads where the last one may have got to, so nothing is written twice.
+        It is tried until it is recorded, the lease is gone, or the worker has left it: a cancellation arriving here,
+        and a database that is away, only make it try again. Each try reads where the last one may have got to, so
+        nothing is written twice.
         """
         ending = _Ending(Finish(outcome=outcome, chance=random()))
         is_settled = False
         begun = self._begin_recording(run, ending)
-        if begun is not None:
+        if begun is not None and run.is_left:
+            begun.written.cancel()  # it is on its way, and nobody listens
+        elif begun is not None:
             try:  # noqa: SIM105 - `suppress` is three more calls for every run
                 await begun.written
             except (ExecutionServiceError, asyncio.CancelledError):
                 pass  # `settle` says what it was
             is_settled = self._settle(run, begun)
-        while not is_settled:
+        while not is_settled and not run.is_left:
             try:
                 is_settled = await self._record(run, ending)
             except asyncio.CancelledError:
                 log.info("run.cancelled_while_persisting", execution_id=str(run.execution.id))
+        if not is_settled:
+            log.warning("run.left_unrecorded", execution_id=str(run.execution.id))
 
     @staticmethod
     def _begin_recording(run: Run, ending: _Ending) -> Begun | None:
@@ -241,6 +247,8 @@ class ExecutionTaskRunner:
             # It is being cancelled, which takes no progress any more; facts it takes until its end.
             ending.unwritten = list(facts_among(ending.unwritten))
             return False
+        except ServiceClosedError as error:
+            log.warning("run.not_recorded", execution_id=str(run.execution.id), error=str(error))
         except DatabaseError as error:
             log.warning("run.not_recorded", execution_id=str(run.execution.id), error=str(error))
             if error.retriable:

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine, Sequence
 from random import uniform
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -31,7 +33,7 @@ from execution.rescuer import Rescuer
 from execution.settings import Settings
 from execution.shielded import to_its_end
 from execution.task_runner import ExecutionTaskRunner
-from execution.waiting import is_set_within
+from execution.waiting import is_done_while, is_set_within
 from execution.watchdog import LoopWatchdog
 
 log = structlog.get_logger(__name__)
@@ -45,6 +47,8 @@ GATHER_SECONDS = 0.002
 STOP_SECONDS = 5.0
 """What handlers get to end once the drain time is over and they were told to stop."""
 RETRY_SECONDS = 0.5
+_MOMENT_SECONDS = 0.2
+"""What each step of a stop gets once PostgreSQL was found to be away: enough to learn that it still is."""
 
 
 class Worker:
@@ -79,6 +83,8 @@ class Worker:
         )
         """What it runs without a claim."""
         self._may_have_strays = False
+        self._finds_it_away = False
+        """Was PostgreSQL away while this worker stopped?"""
         self.ready = asyncio.Event()
         """Set once the worker is registered and claims."""
         self.heard_at = 0.0
@@ -119,13 +125,14 @@ class Worker:
             "review": self._review_runs(),
             "rescuer": rescuer.run(),
             "watchdog": self.watchdog.run(),
+            "stop": self._stopping.wait(),
         }
         background = [asyncio.create_task(loop, name=f"worker {name}") for name, loop in loops.items()]
         claimer = asyncio.create_task(self._claim_until_stopped(), name="worker claimer")
         try:
             self.ready.set()
             await _first_end([claimer, *background])
-            await self._drain()
+            await self._drain(claimer)
         finally:
             for unsubscribe in subscriptions:
                 unsubscribe()
@@ -314,24 +321,45 @@ class Worker:
 
     # Stopping
 
-    async def _drain(self) -> None:
+    async def _drain(self, claimer: asyncio.Task[None]) -> None:
         log.info("worker.draining", worker_id=str(self.id), running=len(self._tasks))
-        await self.eager.close()
+        await self._unless_away(claimer)
+        if not claimer.cancelled():
+            claimer.result()
+        await self._unless_away(self.eager.close())
         for run in list(self._runner.runs.values()):
             run.hand_over()
+        # In full, also while PostgreSQL is away: what has ended and is not recorded would be an unknown outcome.
         if not await self._tasks.wait_idle(self._settings.drain_timeout_seconds):
             for run in list(self._runner.runs.values()):
                 run.drain()
-            await self._tasks.wait_idle(STOP_SECONDS)
+            await self._unless_away(self._tasks.wait_idle(STOP_SECONDS))
 
-    async def _end(self, claimer: asyncio.Task[None], background: list[asyncio.Task[None]]) -> None:
-        # Not cancelled: nobody else knows what a claim under way has taken. What it still brings is given back.
+    async def _end(self, claimer: asyncio.Task[None], background: list[asyncio.Task[Any]]) -> None:
+        # Not cancelled, unless PostgreSQL is away: nobody else knows what a claim under way has taken. What it still
+        # brings is given back.
         self.stop()
-        await asyncio.wait([claimer])
-        await self.eager.close()
+        await self._unless_away(claimer)
+        await self._unless_away(self.eager.close())
         await _cancel(background)
-        await self._tasks.stop(STOP_SECONDS)
-        await self._sign_off()
+        if self._finds_it_away or not await self._unless_away(self._tasks.stop(STOP_SECONDS)):
+            for run in list(self._runner.runs.values()):
+                run.is_left = True
+            await self._tasks.stop(STOP_SECONDS)
+        if not await self._unless_away(self._sign_off()):
+            log.warning("worker.not_signed_off", worker_id=str(self.id), error="PostgreSQL is away")
+
+    async def _unless_away(self, work: Coroutine[Any, Any, object] | asyncio.Task[None]) -> bool:
+        """Await it while PostgreSQL is there; where it is not, cut it off, like everything afterwards (False)."""
+        task = work if isinstance(work, asyncio.Task) else asyncio.create_task(work, name="worker stop")
+        if self._finds_it_away:
+            await asyncio.wait([task], timeout=_MOMENT_SECONDS)
+        else:
+            self._finds_it_away = not await is_done_while(task, self._workers.db.answers)
+        if task.done():
+            return True
+        await _cancel([task])
+        return False
 
     async def _sign_off(self) -> None:
         try:
@@ -346,14 +374,15 @@ class Worker:
         return {kind: registry.get(kind).idempotent for kind in kinds}
 
 
-async def _first_end(tasks: list[asyncio.Task[None]]) -> None:
-    """Until the first of the tasks ends; an error of it is raised. (Only the claimer ends without one.)"""
+async def _first_end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Until the first of the tasks ends; an error of it is raised. (Without one, only the claimer and the wait for a
+    stop end.)"""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
 
 
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -33,6 +33,8 @@ DRIVER_ERRORS = (
 
 CLOSE_TIMEOUT = 2.0
 """Seconds an orderly close of a connection may take before it is cut."""
+ANSWER_SECONDS = 2.0
+"""Seconds within which a server that is asked whether it is there lets somebody in; one that does not is away."""
 BREAK_OFF_SECONDS = 0.5
 """Seconds the server gets to end a query whose caller was cancelled; then its connection is cut."""
 _QUERIES, _INACTIVE_SECONDS = 50_000, 300.0
@@ -100,6 +102,16 @@ class Connector:
             pool.terminate()
             raise unreachable(error) from error
         return pool
+
+    async def answers(self) -> bool:
+        """Is PostgreSQL there? For whoever waits for something that cannot come while it is away."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                connection = await self.connect()
+        except (DatabaseUnavailableError, TimeoutError) as error:
+            return isinstance(error.__cause__, asyncpg.TooManyConnectionsError)
+        await self.discard(connection)
+        return True
 
     async def discard(self, connection: asyncpg.Connection) -> None:
         """Close a connection in whatever condition it is."""

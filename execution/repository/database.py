@@ -101,6 +101,10 @@ class Database:
         """Close it, in whatever condition it is."""
         await self._connector.discard(connection)
 
+    async def answers(self) -> bool:
+        """Is PostgreSQL there? Says so within two seconds, whatever it does."""
+        return await self._connector.answers()
+
     async def start(self) -> None:
         """Open everything, or nothing.
 

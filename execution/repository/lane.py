@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from execution.repository.batches import answer_arguments
 from execution.repository.connections import Connector, is_connection_lost
 from execution.repository.lane_counts import LaneCounts
 from execution.repository.statements import statement
-from execution.waiting import is_set_within
+from execution.waiting import is_done_while, is_set_within
 
 log = structlog.get_logger(__name__)
 
@@ -59,16 +60,21 @@ class Lane:
         self._connection: asyncpg.Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._give_up_at = math.inf
+        """When nothing waits any more for a PostgreSQL that is away, however patient it is."""
+        self._reconnecting: asyncio.Timeout | None = None
 
     async def start(self) -> None:
         self._connection = await self._connector.connect()
-        self._closing = False
+        self._closing, self._give_up_at = False, math.inf
         self._task = asyncio.create_task(self._run(), name=f"lane {self.name}")
 
     async def stop(self) -> None:
         self._closing = True
         self._filled.set()
         if self._task is not None:
+            while not await is_done_while(self._task, self._connector.answers):
+                self._abandon()
             await self._task
             self._task = None
         await self._disconnect()
@@ -205,11 +211,27 @@ class Lane:
             attempt += 1
             await asyncio.sleep(delay)
             try:
-                self._connection = await self._connector.connect()
+                await self._reconnect()
                 return await self._settle_committed(batch)
             except Exception as error:  # noqa: BLE001 - whatever keeps PostgreSQL away, only patience ends the attempts
                 log.warning("append.reconnecting", lane=self.name, attempt=attempt, error=_problem(error))
         return []
+
+    async def _reconnect(self) -> None:
+        try:
+            async with asyncio.timeout(None) as self._reconnecting:
+                self._connection = await self._connector.connect()
+        finally:
+            self._reconnecting = None
+
+    def _abandon(self) -> None:
+        """PostgreSQL is away, and nobody waits for it any more: whoever has something queued or under way is told."""
+        log.warning("append.abandoned", lane=self.name, queued=len(self._queue))
+        self._give_up_at = time.monotonic()
+        if self._connection is not None:
+            self._connection.terminate()
+        if self._reconnecting is not None and self._reconnecting.when() is None:
+            self._reconnecting.reschedule(asyncio.get_running_loop().time())
 
     async def _settle_committed(self, batch: Sequence[Append]) -> list[Append]:
         sent = [append for append in batch if append.sent]
@@ -236,7 +258,7 @@ class Lane:
         now = time.monotonic()
         left = []
         for append in batch:
-            if append.give_up_at > now:
+            if min(append.give_up_at, self._give_up_at) > now:
                 left.append(append)
                 continue
             what = f"Appending to execution {append.execution.id}"

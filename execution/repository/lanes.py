@@ -54,7 +54,7 @@ class AppendLanes:
     async def stop(self) -> None:
         """Write what is queued, then close, whoever is cancelled meanwhile: what waits is on its way.
 
-        Bounded by the statement timeout and each append's own patience.
+        Bounded by the statement timeout, and by seconds where PostgreSQL is away; then whoever waits is told so.
         """
         await to_its_end(self._stop_all())
 

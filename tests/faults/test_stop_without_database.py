@@ -8,21 +8,33 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import asyncpg
 import httpx
 import psutil
 import pytest
 
+from execution.api.server import STOP_SECONDS
 from execution.durable_relay import DRAIN_SECONDS, LATE_SECONDS
 from execution.embedded import EmbeddedPostgres
 from execution.relay_cursor import RELEASE_SECONDS
-from execution.repository.connections import CLOSE_TIMEOUT
+from execution.repository.connections import ANSWER_SECONDS, CLOSE_TIMEOUT
+from execution.waiting import LOOK_SECONDS
+from tests.faults.conftest import Ledger
 from tests.support.http_server import server_process
 from tests.support.relay_process import relay_process
+from tests.support.service import PATIENCE
+from tests.support.stored import AnyConnection, waiting_sessions
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("kafka")
 
 SLACK = 3.0
 """On a busy machine."""
+DRAIN = 1.0
+WITH_APPENDS = STOP_SECONDS + 2 * LOOK_SECONDS + SLACK
+"""A request that waits for its append gets the first; meanwhile the worker has drained, and looked whether PostgreSQL
+is there. Then the lanes look."""
+FROZEN_WITH_APPENDS = WITH_APPENDS + 2 * ANSWER_SECONDS + 2 * CLOSE_TIMEOUT
 IN_ANY_CASE = DRAIN_SECONDS + LATE_SECONDS + RELEASE_SECONDS + 2 * CLOSE_TIMEOUT + SLACK
 
 
@@ -76,3 +88,34 @@ async def test_a_server(own_server: EmbeddedPostgres, kafka: str, topic: str) ->
         async with away(own_server):
             await seconds_to_end(server.process, within=SLACK)
     assert server.process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("absence", "within"), [(away, WITH_APPENDS), pytest.param(frozen, FROZEN_WITH_APPENDS, marks=pytest.mark.slow)]
+)
+async def test_a_server_with_appends_under_way(
+    own_server: EmbeddedPostgres, ledger: Ledger, absence: Absence, within: float
+) -> None:
+    """Of both kinds: a run that has ended, and a creation that the worker keeps a slot for."""
+    async with (
+        server_process(own_server.url, drain_timeout_seconds=DRAIN) as server,
+        httpx.AsyncClient(base_url=server.url, timeout=within + PATIENCE) as client,
+    ):
+        answer = await client.post("/v1/executions", json={"kind": "fault.once", "parameters": ledger.gated})
+        assert answer.status_code == 202
+        await ledger.holds(1)
+        locking: AnyConnection = await asyncpg.connect(own_server.url)
+        await locking.execute("BEGIN; LOCK execution_events IN SHARE MODE")
+        submitting = asyncio.create_task(client.post("/v1/executions", json={"kind": "noop"}))
+        ledger.open_gate()
+        await eventually(lambda: both_wait(locking), within=PATIENCE, what="both appends wait for the lock")
+        async with absence(own_server):
+            await seconds_to_end(server.process, within=within)
+        locking.terminate()
+        await asyncio.wait([submitting])
+        assert submitting.result().is_server_error
+    assert server.process.returncode == 0
+
+
+async def both_wait(locking: AnyConnection) -> bool:
+    return await waiting_sessions(locking) == 2
