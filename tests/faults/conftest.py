@@ -17,6 +17,7 @@ from execution.errors import ExecutionServiceError, OutcomeUnknownError
 from execution.repository.schema import migrate
 from execution.service import ExecutionService
 from execution.wiring import open_service
+from tests.support.plan_worker_handlers import PLAN_HANDLERS, StepLedger
 from tests.support.service import PATIENCE, short_settings
 from tests.support.waiting import eventually
 from tests.support.worker_process import FAULT_HANDLERS
@@ -75,8 +76,14 @@ def ledger(tmp_path: Path) -> Ledger:
 @pytest.fixture
 async def client(database_url: str) -> AsyncIterator[ExecutionService]:
     """A service that submits and looks, and runs nothing."""
-    async with open_service(short_settings(database_url, handlers=FAULT_HANDLERS)) as service:
+    handlers = f"{FAULT_HANDLERS},{PLAN_HANDLERS}"
+    async with open_service(short_settings(database_url, handlers=handlers)) as service:
         yield service
+
+
+@pytest.fixture
+def step_ledger(tmp_path: Path) -> StepLedger:
+    return StepLedger(tmp_path / "steps")
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,27 +12,14 @@ from execution.domain.state import ExecutionState as S
 from execution.service import ExecutionService
 from execution.steps import verify_bundle
 from execution.steps.plan_evidence import evidence_of
-from execution.wiring import open_service
 from tests.support.checker import check_database
-from tests.support.plan_worker_handlers import StepLedger
-from tests.support.service import PATIENCE, ended, short_settings, states_of
+from tests.support.plan_worker_handlers import PLAN_HANDLERS, StepLedger
+from tests.support.service import PATIENCE, ended, states_of
 from tests.support.waiting import eventually
 from tests.support.worker_process import worker_process
 
-HANDLERS = "tests.support.plan_worker_handlers"
 LONG = 60.0
 """Drain time that no test waits for."""
-
-
-@pytest.fixture
-async def client(database_url: str) -> AsyncIterator[ExecutionService]:
-    async with open_service(short_settings(database_url, handlers=HANDLERS)) as service:
-        yield service
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> StepLedger:
-    return StepLedger(tmp_path / "steps")
 
 
 def gated_plan(ledger: StepLedger, *step_types: str) -> JsonObject:
@@ -46,7 +31,7 @@ def gated_plan(ledger: StepLedger, *step_types: str) -> JsonObject:
 
 async def interrupt_at(url: str, ledger: StepLedger, job: Execution, step: int) -> None:
     """A worker that is told to stop while that step runs, and ends as soon as the step has."""
-    async with worker_process(url, handlers=HANDLERS, drain_timeout_seconds=LONG) as worker:
+    async with worker_process(url, handlers=PLAN_HANDLERS, drain_timeout_seconds=LONG) as worker:
         await eventually(
             lambda: ledger.counts("began")[str(job.id), step], within=PATIENCE, what=f"step {step} has begun"
         )
@@ -58,18 +43,18 @@ async def interrupt_at(url: str, ledger: StepLedger, job: Execution, step: int) 
 
 
 async def test_a_plan_moves_to_another_worker_between_two_steps(
-    database_url: str, client: ExecutionService, ledger: StepLedger
+    database_url: str, client: ExecutionService, step_ledger: StepLedger
 ) -> None:
-    plan = gated_plan(ledger, "once", "gated", "once", "gated.async", "once")
+    plan = gated_plan(step_ledger, "once", "gated", "once", "gated.async", "once")
     job = await client.create_execution("steps", plan)
-    await interrupt_at(database_url, ledger, job, 1)
+    await interrupt_at(database_url, step_ledger, job, 1)
     waiting = await client.get_execution(job.id)
     assert (waiting.state, waiting.attempt, waiting.rescues, waiting.worker_id) == (S.PENDING, 1, 0, None)
-    await interrupt_at(database_url, ledger, job, 3)
-    async with worker_process(database_url, handlers=HANDLERS):
+    await interrupt_at(database_url, step_ledger, job, 3)
+    async with worker_process(database_url, handlers=PLAN_HANDLERS):
         job = await ended(client, job.id)
     assert (job.state, job.attempt) == (S.COMPLETED, 1), job.error
-    assert ledger.counts("began") == ledger.counts("did") == {(str(job.id), step): 1 for step in range(5)}
+    assert step_ledger.counts("began") == step_ledger.counts("did") == {(str(job.id), step): 1 for step in range(5)}
 
     assert await states_of(client, job.id) == ["CREATED", *["PENDING", "RUNNING"] * 3, "COMPLETED"]
     reasons = [one.data.get("reason") for one in await client.history(job.id) if one.data.get("new_state") == "PENDING"]
@@ -85,15 +70,15 @@ async def test_a_plan_moves_to_another_worker_between_two_steps(
 
 
 async def test_a_step_that_outlasts_the_drain_time_is_the_only_one_cut_off(
-    database_url: str, client: ExecutionService, ledger: StepLedger
+    database_url: str, client: ExecutionService, step_ledger: StepLedger
 ) -> None:
-    job = await client.create_execution("steps", gated_plan(ledger, "once", "gated.async", "once"))
-    async with worker_process(database_url, handlers=HANDLERS, drain_timeout_seconds=0.2) as worker:
-        await eventually(lambda: ledger.counts("began")[str(job.id), 1], within=PATIENCE, what="step 1 has begun")
+    job = await client.create_execution("steps", gated_plan(step_ledger, "once", "gated.async", "once"))
+    async with worker_process(database_url, handlers=PLAN_HANDLERS, drain_timeout_seconds=0.2) as worker:
+        await eventually(lambda: step_ledger.counts("began")[str(job.id), 1], within=PATIENCE, what="step 1 has begun")
         worker.signal(signal.SIGTERM)
         assert await worker.ended() == 0
-    async with worker_process(database_url, handlers=HANDLERS):
+    async with worker_process(database_url, handlers=PLAN_HANDLERS):
         job = await ended(client, job.id)
     assert job.error is not None
     assert (job.state, job.error["type"]) == (S.FAILED, "outcome_unknown")
-    assert ledger.counts("did") == {(str(job.id), 0): 1}
+    assert step_ledger.counts("did") == {(str(job.id), 0): 1}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,31 +15,18 @@ from execution.domain.state import ExecutionState as S
 from execution.service import ExecutionService
 from execution.steps import verify_bundle
 from execution.steps.plan_evidence import evidence_of
-from execution.wiring import open_service
-from tests.support.plan_worker_handlers import StepLedger
-from tests.support.service import PATIENCE, ended, short_settings
+from tests.support.plan_worker_handlers import PLAN_HANDLERS, StepLedger
+from tests.support.service import PATIENCE, ended
 from tests.support.waiting import eventually
 from tests.support.worker_nursery import WorkerNursery, worker_nursery
 
-HANDLERS = "tests.support.plan_worker_handlers"
 WORKERS = 3
 PLANS_AT_ONCE = 12
 STEPS = 12
 LONGEST_STEP = 0.03
 LONGEST_BETWEEN_KILLS = 0.3
 ALL_ENDED_SECONDS = 40.0
-FAST = {"handlers": HANDLERS, "worker_timeout_seconds": 0.9, "heartbeat_interval_seconds": 0.2}
-
-
-@pytest.fixture
-async def client(database_url: str) -> AsyncIterator[ExecutionService]:
-    async with open_service(short_settings(database_url, handlers=HANDLERS)) as service:
-        yield service
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> StepLedger:
-    return StepLedger(tmp_path / "steps")
+FAST = {"handlers": PLAN_HANDLERS, "worker_timeout_seconds": 0.9, "heartbeat_interval_seconds": 0.2}
 
 
 class Plans:
@@ -132,11 +117,11 @@ async def check_no_completed_step_began_again(bundles: list[JsonObject]) -> None
     [8, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(400)])],
 )
 async def test_no_step_is_lost_or_done_twice_by_kills(
-    database_url: str, client: ExecutionService, ledger: StepLedger, chance: Random, kills: int
+    database_url: str, client: ExecutionService, step_ledger: StepLedger, chance: Random, kills: int
 ) -> None:
-    plans = Plans(client, ledger, chance)
-    await kill_while_plans_run(database_url, plans, ledger, chance, kills)
-    bundles = [await check(client, one, ledger) for one in plans.ended]
+    plans = Plans(client, step_ledger, chance)
+    await kill_while_plans_run(database_url, plans, step_ledger, chance, kills)
+    bundles = [await check(client, one, step_ledger) for one in plans.ended]
     await check_no_completed_step_began_again(bundles)
     cut_off: list[Any] = [one for bundle in bundles for one in bundle["steps"] if one["status"] == "OUTCOME_UNKNOWN"]
     assert len(bundles) >= PLANS_AT_ONCE

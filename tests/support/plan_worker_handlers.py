@@ -17,6 +17,8 @@ from execution.steps import ExecutionContext, JobStep, StepOutput
 from tests.support.service import PATIENCE
 from tests.support.waiting import eventually
 
+PLAN_HANDLERS = "tests.support.plan_worker_handlers"
+
 
 def register(registry: HandlerRegistry) -> None:
     """For EXECUTION_HANDLERS."""
