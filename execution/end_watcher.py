@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -50,9 +50,7 @@ class EndWatcher:
             return
         self._new.pop(execution.id, None)
         if self._waiting:
-            for end in self._waiting.get(execution.id, ()):
-                if not end.done():
-                    end.set_result(execution)
+            _tell(self._waiting.get(execution.id, ()), execution)
 
     def has_just_begun(self, execution_id: UUID, tenant_id: str) -> bool:
         """Is it new, made by this process for that tenant, and has nothing been ended elsewhere since?
@@ -113,9 +111,12 @@ class EndWatcher:
             return 0.0
         clock = asyncio.get_running_loop().time
         began = clock()
+        # Who has begun to wait since may wait for a later end: the answer may be from before a retry.
+        asking = {execution_id: tuple(ends) for execution_id, ends in self._waiting.items()}
         try:
-            for execution in await self._repository.get_ended(list(self._waiting)):
-                self.noted(execution)
+            for execution in await self._repository.get_ended(list(asking)):
+                self._new.pop(execution.id, None)
+                _tell(asking[execution.id], execution)
         except DatabaseError as error:
             log.warning("end_watcher.waiting_for_database", error=str(error))
             return RETRY_SECONDS
@@ -127,3 +128,9 @@ class EndWatcher:
             for end in waiting:
                 if not end.done():
                     end.set_exception(ServiceClosedError("The watcher"))
+
+
+def _tell(ends: Iterable[End], execution: Execution) -> None:
+    for end in ends:
+        if not end.done():
+            end.set_result(execution)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from execution.domain.commands import Cancel, Pause
+from execution.domain.commands import Cancel, Pause, Retry
 from execution.domain.execution import Execution
 from execution.domain.state import ExecutionState
 from execution.end_watcher import EndWatcher
@@ -36,6 +36,22 @@ class CountedQuestions(ExecutionRepository):
     async def get_ended(self, execution_ids: Sequence[UUID]) -> list[Execution]:
         self.questions.append(len(execution_ids))
         return await super().get_ended(execution_ids)
+
+
+class AnswersHeldBack(CountedQuestions):
+    """An answer that has been read arrives when it may."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.has_read = asyncio.Event()
+        self.may_arrive = asyncio.Event()
+
+    async def get_ended(self, execution_ids: Sequence[UUID]) -> list[Execution]:
+        ended = await super().get_ended(execution_ids)
+        if ended:
+            self.has_read.set()
+            await self.may_arrive.wait()
+        return ended
 
 
 @asynccontextmanager
@@ -107,6 +123,23 @@ async def test_a_lost_wake_up_costs_one_poll(state_manager: ExecutionStateManage
         with watcher.awaiting(execution.id) as end:
             await carry_out(counted, execution, Cancel())  # and nobody says so
             assert (await told(end)).state is ExecutionState.CANCELLED
+
+
+async def test_an_answer_from_before_a_retry_is_none_to_who_waits_since(
+    state_manager: ExecutionStateManager, repository: ExecutionRepository
+) -> None:
+    held_back = AnswersHeldBack(repository.db)
+    cancelled = await carry_out(held_back, await submit(held_back), Cancel())
+    async with watching(state_manager, held_back, poll_interval=0.02) as watcher:
+        with watcher.awaiting(cancelled.id) as first:
+            async with asyncio.timeout(SOON):
+                await held_back.has_read.wait()
+            again = await carry_out(held_back, cancelled, Retry())
+            with watcher.awaiting(cancelled.id) as second:
+                held_back.may_arrive.set()
+                assert await told(first) == cancelled
+                ended = await carry_out(held_back, again, Cancel())
+                assert await told(second) == ended
 
 
 async def test_whoever_waits_when_it_stops_is_told(
