@@ -253,7 +253,7 @@ class Worker:
 
     async def _seconds_until_due(self) -> float | None:
         try:
-            return await self._workers.seconds_until_due(list(self._kinds))
+            return await self._workers.seconds_until_due(list(self._kinds), self._frontier)
         except DatabaseError:
             return RETRY_SECONDS
 

@@ -27,13 +27,15 @@ MAX_LEVELS = 32
 """Levels to remember, the latest ones: each costs every claim a look, and a thousand priorities are allowed."""
 
 Level = tuple[str, int]
+Levels = Sequence[tuple[str, int, datetime]]
+"""Kind, priority, and the time to begin at."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """Where one claim begins: in these levels at these times, in all others at the head. Whole: nowhere later."""
 
-    levels: Sequence[tuple[str, int, datetime]]
+    levels: Levels
     asked_at: datetime
     started: float
 
@@ -44,11 +46,7 @@ class Search:
 
     def columns(self) -> list[list[str] | list[int] | list[datetime]]:
         """The levels as the arrays of the claim statement."""
-        return [
-            [kind for kind, _, _ in self.levels],
-            [priority for _, priority, _ in self.levels],
-            [since for _, _, since in self.levels],
-        ]
+        return columns_of(self.levels)
 
 
 class ClaimFrontier:
@@ -68,12 +66,13 @@ class ClaimFrontier:
     def begin(self) -> Search:
         """Where the next claim begins."""
         started = self._monotonic()
-        levels = [
-            (kind, priority, reached - OVERLAP)
-            for (kind, priority), reached in self._reached.items()
-            if started < self._whole_search_at
-        ]
+        levels = self.levels() if started < self._whole_search_at else []
         return Search(levels=levels, asked_at=self._now(), started=started)
+
+    def levels(self) -> Levels:
+        """The levels it knows, and where each begins: for who only wants to know what is left to claims that are not
+        whole."""
+        return [(kind, priority, reached - OVERLAP) for (kind, priority), reached in self._reached.items()]
 
     def end(self, search: Search, claimed: Sequence[Execution], limit: int) -> None:
         """Take note of what a search found; `claimed` in the order of the claim."""
@@ -88,3 +87,12 @@ class ClaimFrontier:
         if search.is_whole:
             ended = self._monotonic()
             self._whole_search_at = ended + min((ended - search.started) / WHOLE_SEARCH_SHARE, MAX_PAUSE_SECONDS)
+
+
+def columns_of(levels: Levels) -> list[list[str] | list[int] | list[datetime]]:
+    """Levels as the arrays that the statements take."""
+    return [
+        [kind for kind, _, _ in levels],
+        [priority for _, priority, _ in levels],
+        [since for _, _, since in levels],
+    ]

@@ -34,7 +34,7 @@ class Head:
 
 async def find_head(db: Database, kind: str) -> Head | None:
     """The head of a kind's queue. It takes long where dead entries pile up in the index; errors as `queue_depth`."""
-    row = await fetch_row(db, "next_run_at", [kind])
+    row = await fetch_row(db, "next_run_at", [kind], [], [], [])
     return Head(**dict(row.items())) if row else None
 
 
@@ -55,7 +55,7 @@ async def queue_depth(db: Database, kinds: Collection[str], *, limit: int) -> Qu
     """
     counts: dict[str, int] = {row["what"]: row["executions"] for row in await fetch(db, "queue_depth", limit)}
     offered = {row["kind"] for row in await fetch(db, "offered_kinds")}
-    row = await fetch_row(db, "next_run_at", list(offered.union(kinds)))
+    row = await fetch_row(db, "next_run_at", list(offered.union(kinds)), [], [], [])
     due_in = row["seconds"] if row else None
     return QueueDepth(
         waiting=counts.pop("waiting"),

@@ -207,28 +207,41 @@ SELECT
 FROM claimed ORDER BY priority DESC, run_at, id;
 
 -- name: next_run_at
--- The waiting execution of these kinds that is due first, and in how many seconds. Index: executions_claim, as above.
-WITH RECURSIVE level AS (
-    SELECT kind.name, (
-        SELECT e.priority FROM executions AS e WHERE e.kind = kind.name AND e.state = 'PENDING'
+-- The waiting execution of these kinds that is due first, and in how many seconds. $2 to $4: levels that begin at a time, as
+-- $6 to $8 of a claim, and for its reason: an idle worker asks with every poll. Index: executions_claim, as above.
+WITH RECURSIVE known AS (
+    SELECT * FROM unnest($2::text[], $3::smallint[], $4::timestamptz[]) AS t (name, priority, since)
+), gap AS (
+    SELECT name, priority AS above, lead(priority, 1, '-32768') OVER (PARTITION BY name ORDER BY priority DESC) AS below
+    FROM (
+        SELECT name, '32767'::smallint AS priority FROM unnest($1::text[]) AS kind (name)
+        UNION ALL SELECT name, priority FROM known
+    ) AS bound
+), level AS (
+    SELECT gap.name, gap.below, (
+        SELECT e.priority FROM executions AS e
+        WHERE e.kind = gap.name AND e.state = 'PENDING' AND e.priority < gap.above AND e.priority > gap.below
         ORDER BY e.priority DESC LIMIT 1
     ) AS priority
-    FROM unnest($1::text[]) AS kind (name)
+    FROM gap
     UNION ALL
-    SELECT level.name, (
+    SELECT level.name, level.below, (
         SELECT e.priority FROM executions AS e
-        WHERE e.kind = level.name AND e.state = 'PENDING' AND e.priority < level.priority
+        WHERE e.kind = level.name AND e.state = 'PENDING' AND e.priority < level.priority AND e.priority > level.below
         ORDER BY e.priority DESC LIMIT 1
     )
     FROM level WHERE level.priority IS NOT NULL
+), start AS (
+    SELECT name, priority, '-infinity'::timestamptz AS since FROM level WHERE priority IS NOT NULL
+    UNION ALL
+    SELECT name, priority, since FROM known
 )
-SELECT extract(epoch FROM soonest.run_at - clock_timestamp())::float8 AS seconds, level.priority, soonest.run_at
-FROM level CROSS JOIN LATERAL (
+SELECT extract(epoch FROM soonest.run_at - clock_timestamp())::float8 AS seconds, start.priority, soonest.run_at
+FROM start CROSS JOIN LATERAL (
     SELECT e.run_at FROM executions AS e
-    WHERE e.kind = level.name AND e.priority = level.priority AND e.state = 'PENDING'
+    WHERE e.kind = start.name AND e.priority = start.priority AND e.state = 'PENDING' AND e.run_at >= start.since
     ORDER BY e.run_at LIMIT 1
 ) AS soonest
-WHERE level.priority IS NOT NULL
 ORDER BY soonest.run_at LIMIT 1;
 
 -- name: next_run_at_from

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from execution.domain.execution import Execution
 from execution.repository.database import Database
-from execution.repository.frontier import ClaimFrontier
+from execution.repository.frontier import ClaimFrontier, columns_of
 from execution.repository.kept_connection import KeptConnection
 from execution.repository.reading import fetch, fetch_row
 from execution.repository.records import claimed_execution, execution_from_row
@@ -87,9 +87,13 @@ class WorkerStore:
         frontier.end(search, claimed, limit)
         return claimed
 
-    async def seconds_until_due(self, kinds: Sequence[str]) -> float | None:
-        """Seconds until the next waiting execution of these kinds is due; None if none waits."""
-        row = await fetch_row(self.db, "next_run_at", kinds)
+    async def seconds_until_due(self, kinds: Sequence[str], frontier: ClaimFrontier | None = None) -> float | None:
+        """Seconds until the next waiting execution of these kinds is due; None if none waits.
+
+        With a frontier, what lies behind it is left out: only a whole search finds that, and nobody knows when it does.
+        """
+        levels = frontier.levels() if frontier else ()
+        row = await fetch_row(self.db, "next_run_at", kinds, *columns_of(levels))
         return row["seconds"] if row else None
 
     async def held_by(self, worker_id: UUID) -> list[Execution]:

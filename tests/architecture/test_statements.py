@@ -164,7 +164,7 @@ async def test_the_plans_of_full_tables(full: asyncpg.Connection, database_url: 
         await check_lists(database)
 
 
-async def test_a_claim_from_the_frontier_does_not_walk_over_what_was_claimed(
+async def test_neither_a_claim_from_the_frontier_nor_its_wait_walks_over_what_was_claimed(
     hot: asyncpg.Connection, database_url: str
 ) -> None:
     """An old snapshot keeps PostgreSQL from cleaning up behind the claims."""
@@ -179,10 +179,15 @@ async def test_a_claim_from_the_frontier_does_not_walk_over_what_was_claimed(
         since = f"now() - interval '{WAITING} seconds'"
         known = "{noop,noop,noop}", "{0,1,2}", await hot.fetchval(f"SELECT array_fill({since}, '{{3}}')::text")
         onward = await plan_of(hot, claim, *arguments, *known)
+        due, none = statement("next_run_at"), ("{}", "{}", "{}")
+        due_from_the_head, due_onward = [await plan_of(hot, due, "{noop}", *levels) for levels in (none, known)]
     await reader.close()
     assert onward.indexes == from_the_head.indexes
     assert onward.buffers < 500
     assert from_the_head.buffers > onward.buffers + CLAIMED / 10, "nothing was in the way"
+    assert due_onward.indexes == {"executions_claim"}
+    assert due_onward.buffers < 60
+    assert due_from_the_head.buffers > due_onward.buffers + CLAIMED / 10
 
 
 async def check_claim(full: asyncpg.Connection) -> None:
@@ -194,7 +199,7 @@ async def check_claim(full: asyncpg.Connection) -> None:
 
 
 async def check_waiting(full: asyncpg.Connection) -> None:
-    plan = await plan_of(full, statement("next_run_at"), "{noop,sleep}")
+    plan = await plan_of(full, statement("next_run_at"), "{noop,sleep}", "{}", "{}", "{}")
     assert plan.indexes == {"executions_claim"}
     assert plan.scanned_tables == set()
     assert plan.buffers < 60

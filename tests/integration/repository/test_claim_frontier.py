@@ -120,6 +120,24 @@ async def test_the_order_is_that_of_claims_without_it(
     assert len(claimed) == await repository.db.pool.fetchval("SELECT count(*) FROM executions")
 
 
+async def test_when_the_next_one_is_due_is_seen_beyond_it_and_in_levels_it_does_not_know(
+    repository: ExecutionRepository, store: WorkerStore, frontier: ClaimFrontier
+) -> None:
+    await claim_one(repository, store, frontier)
+    assert await store.claim(WORKER, KINDS, 10, frontier) == []
+    assert await store.seconds_until_due(list(KINDS), frontier) is None
+    soon = repository.db.clock.now() + timedelta(minutes=10)
+    for changes in ({"priority": 3}, {"kind": "sleep"}, {"priority": -3}, {}):
+        await submit(repository, run_at=soon, **changes)
+        expected = (soon - repository.db.clock.now()).total_seconds()
+        assert await store.seconds_until_due(list(KINDS), frontier) == pytest.approx(expected, abs=5)
+        soon -= timedelta(minutes=1)
+    await submit_late(repository)
+    behind = await store.seconds_until_due(list(KINDS), frontier)
+    assert behind is not None
+    assert behind > 0, "no claim but a whole one would find it"
+
+
 class TestPauses:
     """Between whole searches."""
 
