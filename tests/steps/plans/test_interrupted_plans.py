@@ -15,12 +15,13 @@ from execution.steps import verify_bundle
 from execution.steps.plan_evidence import evidence_of
 from execution.steps.step_job import step_job
 from tests.support.plan_handlers import Stage, plan
-from tests.support.service import ended, running_worker
+from tests.support.service import PATIENCE, ended, running_worker
 
 
 @pytest.fixture
 def changes() -> dict[str, float]:
-    return {"drain_timeout_seconds": 0.1}
+    """Workers sign off by themselves: on a busy machine, none of them is taken for dead in the middle."""
+    return {"drain_timeout_seconds": 0.1, "worker_timeout_seconds": 2 * PATIENCE}
 
 
 async def test_a_step_that_may_be_repeated_is_and_those_before_it_are_not(idle: ExecutionService, stage: Stage) -> None:
