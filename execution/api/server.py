@@ -14,6 +14,7 @@ from execution.api.door import Door
 from execution.api.refusing_protocol import RefusingProtocol
 from execution.errors import SettingsError
 from execution.lifecycle import kept_running
+from execution.waiting import LOOK_SECONDS
 
 STOP_SECONDS = 5
 """What requests get to end once the server is told to stop."""
@@ -36,7 +37,7 @@ class HttpServer:
 
     async def run(self) -> None:
         """Serve until `stop()` is called, then let requests end, and cancel what has not ended in time."""
-        async with kept_running("metrics", self._door.metrics.run):
+        async with kept_running("metrics", self._door.metrics.run), kept_running("last answers", self._answer_at_last):
             await self._server.serve([self._listening])
 
     def stop(self) -> None:
@@ -48,6 +49,15 @@ class HttpServer:
         """Do not wait for requests to end."""
         self._stop_accepting()
         self._server.force_exit = True
+
+    async def _answer_at_last(self) -> None:
+        """Once nothing is accepted, tell those who wait for a PostgreSQL that is away: they would be cut off."""
+        database = self._door.service.repository.db
+        await self._door.closing.wait()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not await database.answers():
+                database.lanes.abandon()
 
     def _stop_accepting(self) -> None:
         self._door.closing.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -52,6 +51,7 @@ class Lane:
         self._after = after
         self.queue: deque[Append] = deque()
         """What waits for the next batch, in order."""
+        self._under_way: list[Append] = []
         self._held_back: list[Append] = []
         """Appends to executions of the batch under way, which took an earlier append of theirs."""
         self._filled = asyncio.Event()
@@ -60,13 +60,11 @@ class Lane:
         self._connection: asyncpg.Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
-        self._give_up_at = math.inf
-        """When nothing waits any more for a PostgreSQL that is away, however patient it is."""
         self._reconnecting: asyncio.Timeout | None = None
 
     async def start(self) -> None:
         self._connection = await self._connector.connect()
-        self._closing, self._give_up_at = False, math.inf
+        self._closing = False
         self._task = asyncio.create_task(self._run(), name=f"lane {self.name}")
 
     async def stop(self) -> None:
@@ -74,10 +72,25 @@ class Lane:
         self._filled.set()
         if self._task is not None:
             while not await is_done_while(self._task, self._connector.answers):
-                self._abandon()
+                self.abandon()
             await self._task
             self._task = None
         await self._disconnect()
+
+    def abandon(self) -> None:
+        """PostgreSQL is away, and nobody waits for it any more: whoever has something queued or under way is told."""
+        log.warning("append.abandoned", lane=self.name, queued=len(self.queue))
+        for append in (*self._under_way, *self.queue):
+            append.give_up_at = 0.0
+        if self._connection is not None:
+            self._connection.terminate()
+        if self._reconnecting is not None and self._reconnecting.when() is None:
+            self._reconnecting.reschedule(asyncio.get_running_loop().time())
+
+    @property
+    def is_busy(self) -> bool:
+        """Is anything queued or under way?"""
+        return bool(self._under_way or self.queue)
 
     def put(self, append: Append) -> None:
         if self._closing or self._task is None:
@@ -91,7 +104,9 @@ class Lane:
             while self.queue:
                 for lane in self._after:
                     await lane.eased()
-                await self._write(self._take())
+                self._under_way = self._take()
+                await self._write(self._under_way)
+                self._under_way = []
             if self._closing:
                 return
             self._filled.clear()
@@ -224,15 +239,6 @@ class Lane:
         finally:
             self._reconnecting = None
 
-    def _abandon(self) -> None:
-        """PostgreSQL is away, and nobody waits for it any more: whoever has something queued or under way is told."""
-        log.warning("append.abandoned", lane=self.name, queued=len(self._queue))
-        self._give_up_at = time.monotonic()
-        if self._connection is not None:
-            self._connection.terminate()
-        if self._reconnecting is not None and self._reconnecting.when() is None:
-            self._reconnecting.reschedule(asyncio.get_running_loop().time())
-
     async def _settle_committed(self, batch: Sequence[Append]) -> list[Append]:
         sent = [append for append in batch if append.sent]
         if not sent or self._connection is None:
@@ -258,7 +264,7 @@ class Lane:
         now = time.monotonic()
         left = []
         for append in batch:
-            if min(append.give_up_at, self._give_up_at) > now:
+            if append.give_up_at > now:
                 left.append(append)
                 continue
             what = f"Appending to execution {append.execution.id}"

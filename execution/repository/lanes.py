@@ -58,6 +58,12 @@ class AppendLanes:
         """
         await to_its_end(self._stop_all())
 
+    def abandon(self) -> None:
+        """Answer all that waits: PostgreSQL is away, and who waits has no time. What comes later waits as ever."""
+        for lane in self._all:
+            if lane.is_busy:
+                lane.abandon()
+
     def check_room(self) -> None:
         """Refuse a creation that would have to wait behind too many others.
 
