@@ -110,6 +110,7 @@ class ExecutionService(ExecutionReader):
 
     async def start(self, *, relay: bool = True) -> None:
         """Start the background loops; the event bus is told only with `relay`."""
+        await self._stack.enter_async_context(kept_running("clock", self.repository.db.keep_time))
         await self._stack.enter_async_context(kept_running("watcher", self._watcher.run))
         await self._stack.enter_async_context(kept_running("log stream", self._log_stream.run))
         await self._stack.enter_async_context(kept_running("end watcher", self._end_watcher.run))
@@ -354,8 +355,7 @@ class ExecutionService(ExecutionReader):
         """Delete a terminal one and its history.
 
         Raises:
-            ExecutionNotFoundError: no such execution.
-            InvalidExecutionStateError: it has not ended.
+            ExecutionNotFoundError, InvalidExecutionStateError: there is none, or it has not ended.
             VersionConflict: it is not at `expected_version`, or was retried meanwhile.
             EventsNotPublishedError: a relay has not published all of its events; it will have soon.
         """

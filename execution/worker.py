@@ -280,7 +280,7 @@ class Worker:
                     await self._start_over()
                 else:
                     self.heard_at = time.monotonic()
-                    self._workers.db.clock.synchronize(answer)
+                    self._workers.db.clock.synchronize(answer, started)
             except DatabaseError as error:
                 log.warning("worker.heartbeat_failed", worker_id=str(self.id), error=str(error))
             elapsed = time.monotonic() - started

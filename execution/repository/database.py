@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from contextlib import AsyncExitStack
+import time
+from contextlib import AsyncExitStack, suppress
 from typing import Self
 
 import asyncpg
@@ -11,13 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from execution.clock import DatabaseClock
 from execution.errors import ServiceClosedError
-from execution.repository.connections import Connector
+from execution.repository.connections import DRIVER_ERRORS, Connector
 from execution.repository.lanes import AppendLanes
 from execution.repository.schema import check_schema
 from execution.repository.wakeups import Wakeups
 from execution.shielded import to_its_end
 
 LISTS_AT_ONCE = 4
+_FIRST_QUESTIONS = 3
+"""What the clock is first set by: the quickest answer of so many."""
+_TIME_KEEPING_SECONDS = 60.0
 _PLAN_FOR_VALUES = {"plan_cache_mode": "force_custom_plan"}
 """Which index a list wants depends on the values: a generic plan cannot use executions_list_state, because a parameter
 proves nothing about its predicate, and seeks a small tenant's rows among all of a large one's."""
@@ -105,6 +110,18 @@ class Database:
         """Is PostgreSQL there? Says so within two seconds, whatever it does."""
         return await self._connector.answers()
 
+    async def ask_the_time(self) -> None:
+        """Set the clock by PostgreSQL's, as exactly as its answer allows. Errors are the driver's."""
+        asked_at = time.monotonic()
+        self.clock.synchronize(await self.pool.fetchval("SELECT clock_timestamp()"), asked_at)
+
+    async def keep_time(self) -> None:
+        """Ask again every minute, for ever: no clocks run apart by much in that time."""
+        while True:
+            await asyncio.sleep(_TIME_KEEPING_SECONDS)
+            with suppress(*DRIVER_ERRORS):  # while PostgreSQL is away, others tell of it
+                await self.ask_the_time()
+
     async def start(self) -> None:
         """Open everything, or nothing.
 
@@ -133,7 +150,8 @@ class Database:
         self._pool = await self._connector.create_pool(self._pool_size)
         stack.push_async_callback(self._close_pool)
         await check_schema(self._pool)
-        self.clock.synchronize(await self._pool.fetchval("SELECT clock_timestamp()"))
+        for _ in range(_FIRST_QUESTIONS):
+            await self.ask_the_time()
         self._list_pool = await self._connector.create_pool(LISTS_AT_ONCE, least=0, **_PLAN_FOR_VALUES)
         stack.push_async_callback(self._close_list_pool)
         self._engine = create_async_engine(
