@@ -2,6 +2,7 @@
 
 Inside the process a signal sets the events of its subscribers. Between processes one coalesced NOTIFY carries the
 topics, from a connection of its own and outside every business transaction: a NOTIFY inside one serialises all commits.
+It is the connection that listens: PostgreSQL need not wake a second one of this process to tell it what it has said.
 A process that has heard of no other one sends none: each says hello when it begins to listen, and is answered.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from uuid import uuid4
 
@@ -70,7 +71,9 @@ class Wakeups:
         """Has it heard of another process? Once it has, it believes in others for good: an idle NOTIFY does no harm."""
         self._gathered = 0
         self._pending = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._calm: asyncio.TimerHandle | None = None
+        """When what waits calmly is said at the latest."""
+        self._task: asyncio.Task[None] | None = None
 
     def subscribe(
         self, topic: Topic, wake: Callable[[], None], *, from_others_only: bool = False
@@ -99,17 +102,15 @@ class Wakeups:
     async def start(self) -> None:
         """Begin to listen and to notify."""
         if self._enabled:
-            self._tasks = [
-                asyncio.create_task(self._kept_up(self._listen), name="wakeups listen"),
-                asyncio.create_task(self._kept_up(self._notify), name="wakeups notify"),
-            ]
+            self._task = asyncio.create_task(self._kept_up(), name="wakeups")
 
     async def stop(self) -> None:
         """Stop both; a second stop does nothing."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
+        task, self._task = self._task, None
+        if task is not None:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(task, return_exceptions=True)
+        self._keep_calm_no_longer()
 
     def _end_round(self) -> None:
         topics, self._signalled = self._signalled, set()
@@ -119,11 +120,17 @@ class Wakeups:
             self._say(topics, calmly=topics <= _CALM)
 
     def _say(self, words: Iterable[str], *, calmly: bool = False) -> None:
-        if calmly and not self._outgoing:
-            asyncio.get_running_loop().call_later(CALM_SECONDS, self._pending.set)
         self._outgoing.update(words)
         if not calmly:
             self._pending.set()
+        elif self._calm is None:
+            self._calm = asyncio.get_running_loop().call_later(CALM_SECONDS, self._pending.set)
+
+    def _keep_calm_no_longer(self) -> None:
+        """A timer that outlived its words would say the next ones too early, in the middle of what they are about."""
+        if self._calm is not None:
+            self._calm.cancel()
+            self._calm = None
 
     def _wake(self, topic: Topic, *, from_others: bool = False) -> None:
         for wake in self._listeners[topic]:
@@ -132,13 +139,14 @@ class Wakeups:
             for wake in self._listeners_to_others[topic]:
                 wake()
 
-    async def _kept_up(self, run: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
+    async def _kept_up(self) -> None:
         """Run over a connection, and over a new one when it is lost; meanwhile the polls carry on alone."""
         while True:
             connection: asyncpg.Connection | None = None
             try:
                 connection = await self._connector.connect()
-                await run(connection)
+                await self._listen(connection)
+                await self._notify(connection)
             except Exception as error:  # noqa: BLE001 - whatever ends it, it must begin again; the polls go on meanwhile
                 level = log.info if is_connection_lost(error) else log.error
                 level("wakeups.reconnecting", error=f"{type(error).__name__}: {error}")
@@ -148,23 +156,23 @@ class Wakeups:
                     await self._connector.discard(connection)
 
     async def _listen(self, connection: asyncpg.Connection) -> None:
-        closed = asyncio.Event()
-        connection.add_termination_listener(lambda _: closed.set())
+        connection.add_termination_listener(lambda _: self._pending.set())
+        # Nobody waits for the commits of notifications, and a lost wake-up costs one poll interval.
+        await connection.execute("SET synchronous_commit = off")
         await connection.add_listener(CHANNEL, self._received)
         for topic in Topic:  # whatever was signalled while nobody listened
             self._wake(topic, from_others=True)
         self._say([_HELLO])
-        await closed.wait()
-        raise ConnectionError("the listening connection was closed")
 
     async def _notify(self, connection: asyncpg.Connection) -> None:
-        # Nobody waits for these commits, and a lost wake-up costs one poll interval.
-        await connection.execute("SET synchronous_commit = off")
         clock = asyncio.get_running_loop().time
         window_ends = clock() + COALESCE_SECONDS
         while True:
             await self._pending.wait()
             self._pending.clear()
+            if connection.is_closed():
+                raise ConnectionError("the listening connection was closed")
+            self._keep_calm_no_longer()
             words, self._outgoing = self._outgoing, set()
             if not words:
                 continue  # they went along with others

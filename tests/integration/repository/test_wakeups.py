@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from execution.repository.database import Database
-from execution.repository.wakeups import CHANNEL, COALESCE_SECONDS, Topic
+from execution.repository.wakeups import CALM_SECONDS, CHANNEL, COALESCE_SECONDS, Topic
 from tests.support.stored import AnyConnection
 from tests.support.waiting import eventually, no_leaked_tasks
 
@@ -106,6 +106,37 @@ async def test_one_signal_after_another_is_not_held_back(sender: Database, recei
         await work.woken()
         taken.append(time.perf_counter() - signalled)
     assert min(taken[1:]) < COALESCE_SECONDS
+
+
+async def test_what_is_said_calmly_waits_its_own_time_and_not_the_rest_of_an_earlier_one(
+    sender: Database, receiver: Database
+) -> None:
+    """Else a claim was told of in the middle of its run, by what was left of the time of the claim before."""
+    log, work = Ear(receiver, Topic.LOG), Ear(receiver, Topic.WORK)
+    for _ in range(5):
+        sender.wakeups.signal(Topic.LOG)
+        await asyncio.sleep(CALM_SECONDS / 2)
+        sender.wakeups.signal(Topic.WORK)
+        await work.woken()
+        await log.woken()  # it went along
+        sender.wakeups.signal(Topic.LOG)
+        signalled = time.perf_counter()
+        await log.woken()
+        assert time.perf_counter() - signalled >= 0.9 * CALM_SECONDS
+
+
+async def test_the_connection_that_listens_is_the_one_that_notifies(
+    sender: Database, receiver: Database, sql: AnyConnection
+) -> None:
+    """PostgreSQL wakes every connection that listens, for each NOTIFY, but the one that sent it."""
+    work = Ear(receiver, Topic.WORK)
+    sender.wakeups.signal(Topic.WORK)
+    await work.woken()
+    rows = await sql.fetch(
+        "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND (query LIKE 'LISTEN%' OR query LIKE '%pg_notify%')"
+    )
+    assert len(rows) == 2, "one of the sender and one of the receiver"
 
 
 async def test_a_stream_of_signals_is_a_trickle_of_notifications(sender: Database, receiver: Database) -> None:
