@@ -89,12 +89,14 @@ class EndWatcher:
             while True:
                 self._woken.clear()
                 await asyncio.sleep(await self._ask())
-                await is_set_within(self._woken, self._poll_interval)
+                if not await is_set_within(self._woken, self._poll_interval) and not self._waiting:
+                    await self._repository.release()
         except asyncio.CancelledError:
             self._close()
             raise
         finally:
             unsubscribe()
+            await self._repository.release()
 
     def _ended_elsewhere(self) -> None:
         self._ends_elsewhere += 1

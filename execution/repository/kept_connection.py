@@ -11,6 +11,9 @@ from execution.repository.database import Database
 from execution.repository.reading import fetch, translated
 from execution.repository.statements import statement
 
+LEAST_POOL = 4
+"""Connections that a pool must have, or none is kept: whatever else a process asks would wait for the rest."""
+
 
 class KeptConnection:
     """Runs named statements one after the other over a pooled connection that it does not give back in between.
@@ -26,7 +29,7 @@ class KeptConnection:
 
     async def fetch(self, name: str, *arguments: Any) -> list[asyncpg.Record]:
         """The rows of a named statement, over the pool if another one is under way; errors as `reading.fetch`."""
-        if self._busy:
+        if self._busy or self._db.pool.get_max_size() < LEAST_POOL:
             return await fetch(self._db, name, *arguments)
         self._busy = True
         try:

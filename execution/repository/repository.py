@@ -26,6 +26,7 @@ from execution.errors import (
 from execution.keyed_answer import AnswerTo
 from execution.repository.append import Claimant
 from execution.repository.database import Database
+from execution.repository.kept_connection import KeptConnection
 from execution.repository.listing import (
     ExecutionFilters,
     Page,
@@ -51,6 +52,7 @@ class ExecutionRepository:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        self._ends = KeptConnection(db)
 
     async def get_by_id(self, execution_id: UUID) -> Execution | None:
         """The execution as it is now, or None."""
@@ -62,8 +64,12 @@ class ExecutionRepository:
         return [execution_from_row(row) for row in await fetch(self.db, "get_executions", execution_ids)]
 
     async def get_ended(self, execution_ids: Sequence[UUID]) -> list[Execution]:
-        """Those of the executions that have ended, in no particular order."""
-        return [execution_from_row(row) for row in await fetch(self.db, "get_ended", execution_ids)]
+        """Those of the executions that have ended, in no particular order; asked over a connection that is kept."""
+        return [execution_from_row(row) for row in await self._ends.fetch("get_ended", execution_ids)]
+
+    async def release(self) -> None:
+        """Give back the connection that questions for ends have kept; the next one takes another."""
+        await self._ends.release()
 
     async def list_executions(
         self, filters: Mapping[str, Any], pagination: Mapping[str, int], *, tenant_id: str = "default"

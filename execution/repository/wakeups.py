@@ -53,6 +53,7 @@ class Topic(StrEnum):
     __hash__ = str.__hash__
 
 
+_TOPICS = {topic.value: topic for topic in Topic}
 _CALM = frozenset({Topic.LOG})
 
 
@@ -98,6 +99,8 @@ class Wakeups:
                 asyncio.get_running_loop().call_soon(self._end_round)
             self._signalled.add(topic)
             self._wake(topic)
+            if self.has_peers and topic not in _CALM:
+                self._pending.set()  # the task that notifies comes right after the round's end, and not a round later
 
     async def start(self) -> None:
         """Begin to listen and to notify."""
@@ -189,8 +192,8 @@ class Wakeups:
         if sender == self._sender:
             return
         self.has_peers = True
-        if _HELLO in words:
-            self._say([_HERE])
-        for topic in Topic:
-            if topic in words:
+        for word in words:
+            if (topic := _TOPICS.get(word)) is not None:
                 self._wake(topic, from_others=True)
+            elif word == _HELLO:
+                self._say([_HERE])

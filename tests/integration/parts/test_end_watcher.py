@@ -27,15 +27,23 @@ SOON = 10.0
 
 
 class CountedQuestions(ExecutionRepository):
-    """Counts how often, and about how many executions, it was asked."""
+    """Counts how often, and about how many executions, it was asked; and how many connections that has left taken."""
 
     def __init__(self, db: Database) -> None:
         super().__init__(db)
         self.questions: list[int] = []
+        self.taken_after: list[int] = []
 
     async def get_ended(self, execution_ids: Sequence[UUID]) -> list[Execution]:
         self.questions.append(len(execution_ids))
-        return await super().get_ended(execution_ids)
+        ended = await super().get_ended(execution_ids)
+        self.taken_after.append(self.taken)
+        return ended
+
+    @property
+    def taken(self) -> int:
+        """Connections of the pool that are not there for others."""
+        return self.db.pool.get_size() - self.db.pool.get_idle_size()
 
 
 class AnswersHeldBack(CountedQuestions):
@@ -199,3 +207,14 @@ async def test_of_what_has_begun_the_latest_are_remembered(
         for one in executions:
             watcher.noted(one)
         assert [watcher.has_just_begun(one.id, one.tenant_id) for one in executions] == [False, True, True]
+
+
+async def test_its_connection_is_kept_while_somebody_waits_and_given_back_afterwards(
+    state_manager: ExecutionStateManager, counted: CountedQuestions
+) -> None:
+    execution = await submit(counted)
+    async with watching(state_manager, counted, poll_interval=0.02) as watcher:
+        with watcher.awaiting(execution.id):
+            await eventually(lambda: len(counted.taken_after) >= 3, within=SOON, what="it asks at each poll")
+        await eventually(lambda: counted.taken == 0, within=SOON, what="it is given back")
+    assert counted.taken_after == [1] * len(counted.taken_after)
