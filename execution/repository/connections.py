@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import asyncpg
 import structlog
 
 from execution.errors import DatabaseUnavailableError
+from execution.repository.patience import patient_connection
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +51,8 @@ class Connector:
         self._connect_timeout = connect_timeout
         # The time limit of a commit-bearing statement lives in PostgreSQL: a limit on this side would leave it unknown
         # whether the statement was applied. The client's own limit is only for a server that does not answer at all.
-        self._command_timeout = statement_timeout + 5.0
+        self._patience = statement_timeout + 5.0
+        self._patient_connection = patient_connection(self._patience)
         self._server_settings = _HOT_PATH_PLANNING | {
             "statement_timeout": str(int(statement_timeout * 1000)),
             "lock_timeout": str(int(statement_timeout * 500)),
@@ -57,21 +60,20 @@ class Connector:
             "application_name": application_name,
         }
 
-    async def connect(self, **other_settings: str) -> asyncpg.Connection:
-        """A new connection; `other_settings` are server settings that differ from those of the hot statements.
+    async def connect(self) -> asyncpg.Connection:
+        """A new connection.
 
         Raises:
             DatabaseUnavailableError: no connection within the connect timeout; the message names the host, no password.
         """
-        try:
-            return await asyncpg.connect(
-                self._url,
-                timeout=self._connect_timeout,
-                command_timeout=self._command_timeout,
-                server_settings=self._server_settings | other_settings,
-            )
-        except DRIVER_ERRORS as error:
-            raise unreachable(error) from error
+        return await self._open(connection_class=self._patient_connection, server_settings=self._server_settings)
+
+    async def connect_for_engine(self, **other_settings: str) -> asyncpg.Connection:
+        """A connection that SQLAlchemy can use, which prepares its statements; otherwise as `connect`.
+
+        `other_settings` are server settings that differ from those of the hot statements.
+        """
+        return await self._open(command_timeout=self._patience, server_settings=self._server_settings | other_settings)
 
     async def create_pool(self, size: int, *, least: int = 1, **other_settings: str) -> asyncpg.Pool:
         """A pool of such connections, `least` of them open already.
@@ -90,10 +92,10 @@ class Connector:
             init=None,
             reset=_nothing_to_reset,
             loop=None,
-            connection_class=asyncpg.Connection,
+            connection_class=self._patient_connection,
             record_class=asyncpg.Record,
             timeout=self._connect_timeout,
-            command_timeout=self._command_timeout,
+            command_timeout=None,
             server_settings=self._server_settings | other_settings,
         )
         try:
@@ -112,6 +114,12 @@ class Connector:
             return isinstance(error.__cause__, asyncpg.TooManyConnectionsError)
         await self.discard(connection)
         return True
+
+    async def _open(self, **options: Any) -> asyncpg.Connection:
+        try:
+            return await asyncpg.connect(self._url, timeout=self._connect_timeout, **options)
+        except DRIVER_ERRORS as error:
+            raise unreachable(error) from error
 
     async def discard(self, connection: asyncpg.Connection) -> None:
         """Close a connection in whatever condition it is."""

@@ -164,7 +164,7 @@ class Database:
         await self.lanes.start()
 
     async def _connect_for_engine(self) -> asyncpg.Connection:
-        return await self._connector.connect(**_PLAN_FOR_VALUES)
+        return await self._connector.connect_for_engine(**_PLAN_FOR_VALUES)
 
     async def _close_pool(self) -> None:
         pool, self._pool = self._pool, None
