@@ -13,12 +13,13 @@ from execution.domain.execution import Execution
 from execution.errors import DatabaseError, ServiceClosedError
 from execution.repository.wakeups import Topic
 from execution.state_manager import ExecutionStateManager
-from execution.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE = 0.02
 """Most seconds between two questions that other processes' wake-ups cause: they say that something ended, not what."""
+SHORTEST_PAUSE = 0.001
+"""Seconds; timers are no finer."""
 RETRY_SECONDS = 1.0
 MOST_REMEMBERED = 2_000
 """New executions of this process that are known not to have ended: as many as may soon be waited for."""
@@ -37,6 +38,9 @@ class EndWatcher:
         self._poll_interval = poll_interval
         self._waiting: dict[UUID, set[End]] = {}
         self._woken = asyncio.Event()
+        self._polled = False
+        self._rests_until = 0.0
+        """On the loop's clock."""
         self._new: dict[UUID, tuple[str, int]] = {}
         self._ends_elsewhere = 0
         self._closed = False
@@ -85,18 +89,37 @@ class EndWatcher:
         self._closed = False
         wakeups = self._repository.db.wakeups
         unsubscribe = wakeups.subscribe(Topic.ENDED, self._ended_elsewhere, from_others_only=True)
+        polls = asyncio.create_task(self._poll(), name="end watcher polls")
         try:
             while True:
-                self._woken.clear()
-                await asyncio.sleep(await self._ask())
-                if not await is_set_within(self._woken, self._poll_interval) and not self._waiting:
-                    await self._repository.release()
+                await self._ask()
+                await self._rest()
         except asyncio.CancelledError:
             self._close()
             raise
         finally:
             unsubscribe()
+            polls.cancel()
+            await asyncio.wait([polls])
             await self._repository.release()
+
+    async def _rest(self) -> None:
+        """Until there is a reason to ask again, and not at once after a question that others had caused."""
+        await self._woken.wait()
+        pause = self._rests_until - asyncio.get_running_loop().time()
+        if pause > SHORTEST_PAUSE:
+            await asyncio.sleep(pause)
+        if self._polled and not self._waiting:
+            await self._repository.release()
+        self._polled = False
+        self._woken.clear()
+
+    async def _poll(self) -> None:
+        # By a clock of its own: a timer for each wait is one to be stopped between the wake-up and the question.
+        while True:
+            await asyncio.sleep(self._poll_interval)
+            self._polled = True
+            self._woken.set()
 
     def _ended_elsewhere(self) -> None:
         self._ends_elsewhere += 1
@@ -107,10 +130,10 @@ class EndWatcher:
             del self._new[next(iter(self._new))]
         self._new[execution.id] = (execution.tenant_id, self._ends_elsewhere)
 
-    async def _ask(self) -> float:
-        """Tell what has ended; how long to leave it at that."""
+    async def _ask(self) -> None:
+        """Tell what has ended."""
         if not self._waiting:
-            return 0.0
+            return
         clock = asyncio.get_running_loop().time
         began = clock()
         # Who has begun to wait since may wait for a later end: the answer may be from before a retry.
@@ -121,8 +144,10 @@ class EndWatcher:
                 _tell(asking[execution.id], execution)
         except DatabaseError as error:
             log.warning("end_watcher.waiting_for_database", error=str(error))
-            return RETRY_SECONDS
-        return min(clock() - began, LONGEST_PAUSE)
+            self._rests_until = clock() + RETRY_SECONDS
+        else:
+            ended = clock()
+            self._rests_until = ended + min(ended - began, LONGEST_PAUSE)
 
     def _close(self) -> None:
         self._closed = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any
@@ -135,6 +136,8 @@ class ExecutionStateManager:
         except DuplicateExecutionError:
             return await self.created_before(command, command_id)
         self._set_off(execution, States.CREATED, execution.state)
+        if self._wakeups.is_about_to_notify:
+            await asyncio.sleep(0)  # a worker elsewhere hears of it before its submitter goes on
         return execution
 
     async def created_before(self, command: Create, command_id: UUID | None) -> Execution:

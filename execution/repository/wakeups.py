@@ -73,7 +73,8 @@ class Wakeups:
         self._gathered = 0
         self._pending = asyncio.Event()
         self._calm: asyncio.TimerHandle | None = None
-        """When what waits calmly is said at the latest."""
+        self._calm_until = 0.0
+        """The timer of what waits calmly, and when that is said at the latest, on the loop's clock."""
         self._task: asyncio.Task[None] | None = None
 
     def subscribe(
@@ -102,6 +103,11 @@ class Wakeups:
             if self.has_peers and topic not in _CALM:
                 self._pending.set()  # the task that notifies comes right after the round's end, and not a round later
 
+    @property
+    def is_about_to_notify(self) -> bool:
+        """Do other processes wait for what was just signalled, and not for one of a crowd?"""
+        return self.has_peers and self._gathered <= FEW_SIGNALS
+
     async def start(self) -> None:
         """Begin to listen and to notify."""
         if self._enabled:
@@ -113,7 +119,9 @@ class Wakeups:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        self._keep_calm_no_longer()
+        if self._calm is not None:
+            self._calm.cancel()
+            self._calm = None
 
     def _end_round(self) -> None:
         topics, self._signalled = self._signalled, set()
@@ -123,17 +131,24 @@ class Wakeups:
             self._say(topics, calmly=topics <= _CALM)
 
     def _say(self, words: Iterable[str], *, calmly: bool = False) -> None:
-        self._outgoing.update(words)
         if not calmly:
             self._pending.set()
-        elif self._calm is None:
-            self._calm = asyncio.get_running_loop().call_later(CALM_SECONDS, self._pending.set)
+        elif not self._outgoing:
+            loop = asyncio.get_running_loop()
+            self._calm_until = loop.time() + CALM_SECONDS
+            if self._calm is None:
+                self._calm = loop.call_later(CALM_SECONDS, self._calm_ends)
+        self._outgoing.update(words)
 
-    def _keep_calm_no_longer(self) -> None:
-        """A timer that outlived its words would say the next ones too early, in the middle of what they are about."""
-        if self._calm is not None:
-            self._calm.cancel()
-            self._calm = None
+    def _calm_ends(self) -> None:
+        """Say what has waited long enough. What the timer began with may have gone along with other words since: then
+        what waits now has its own time, or it would be said in the middle of what it should have waited for."""
+        loop = asyncio.get_running_loop()
+        self._calm = None
+        if self._outgoing and self._calm_until > loop.time():
+            self._calm = loop.call_at(self._calm_until, self._calm_ends)
+        elif self._outgoing:
+            self._pending.set()
 
     def _wake(self, topic: Topic, *, from_others: bool = False) -> None:
         for wake in self._listeners[topic]:
@@ -175,7 +190,6 @@ class Wakeups:
             self._pending.clear()
             if connection.is_closed():
                 raise ConnectionError("the listening connection was closed")
-            self._keep_calm_no_longer()
             words, self._outgoing = self._outgoing, set()
             if not words:
                 continue  # they went along with others
