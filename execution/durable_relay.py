@@ -32,7 +32,7 @@ from execution.relay_pace import RelayPace
 from execution.repository.event_log import EventLog, LogBatch
 from execution.repository.log_position import LogPosition
 from execution.repository.relay_cursors import BEGINNING, Hold, RelayCursorStore
-from execution.repository.wakeups import Topic, Wakeups
+from execution.repository.wakeups import Wakeups
 from execution.shielded import to_its_end
 from execution.waiting import is_set_within
 
@@ -130,7 +130,7 @@ class DurableRelay:
 
     async def run(self) -> None:
         """Relay until stopped or cancelled; whatever PostgreSQL and the brokers do, a stop ends it in time."""
-        unsubscribe = self._wakeups.subscribe(Topic.LOG, self._woken.set)
+        unsubscribe = self._wakeups.follow(self._woken.set)
         relaying = asyncio.create_task(self._relay(), name="relay")
         late = asyncio.create_task(self._out_of_time(), name="relay deadline")
         try:

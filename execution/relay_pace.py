@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+FEW = 20
+"""Fewer events in one batch are what comes in while it is published, and somebody may be waiting for them."""
 PAUSE, LONGEST_PAUSE = 0.25, 0.02
-"""After what trickles in: this part of the time that reading and publishing it took, and not more seconds than that, so
-that some more gathers meanwhile."""
+"""After more, if that was all: this part of the time that reading and publishing it took, and not more seconds than
+that, so that some more gathers meanwhile."""
 LOAD = 200
-"""So many events in one batch do not trickle any more."""
+"""After so many events in one batch it may stand back."""
 OWN_SHARE = 0.25
 """Part of its time that it waits for a processor even where only PostgreSQL and the brokers work beside it, for it."""
 STANDING_BACK, LONGEST_STANDING_BACK = 4.0, 0.25
@@ -35,7 +37,7 @@ class RelayPace:
         """Seconds to rest after a batch of some events that took so long; `is_last`: there were no more."""
         waited = self._waited()
         since, self._waited_before = waited - self._waited_before, waited
-        gathering = min(PAUSE * took, LONGEST_PAUSE) if is_last else 0.0
+        gathering = min(PAUSE * took, LONGEST_PAUSE) if is_last and events >= FEW else 0.0
         standing_back = (
             min(STANDING_BACK * (since - OWN_SHARE * took), LONGEST_STANDING_BACK) if events >= LOAD else 0.0
         )

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from execution.process import waited_for_processor
-from execution.relay_pace import LOAD, LONGEST_PAUSE, LONGEST_STANDING_BACK, OWN_SHARE, PAUSE, STANDING_BACK, RelayPace
+from execution.relay_pace import (
+    FEW,
+    LOAD,
+    LONGEST_PAUSE,
+    LONGEST_STANDING_BACK,
+    OWN_SHARE,
+    PAUSE,
+    STANDING_BACK,
+    RelayPace,
+)
 
 SOON = 10.0
 
@@ -27,11 +36,15 @@ class Waited:
         return self.seconds
 
 
-def test_what_trickles_in_gathers_for_a_part_of_the_time() -> None:
+def test_what_comes_in_gathers_for_a_part_of_the_time() -> None:
     pace = RelayPace()
-    assert pace.rest_after(3, 0.004, is_last=True) == pytest.approx(PAUSE * 0.004)
-    assert pace.rest_after(3, 4.0, is_last=True) == LONGEST_PAUSE
-    assert pace.rest_after(3, 4.0, is_last=False) == 0.0
+    assert pace.rest_after(FEW, 0.004, is_last=True) == pytest.approx(PAUSE * 0.004)
+    assert pace.rest_after(FEW, 4.0, is_last=True) == LONGEST_PAUSE
+    assert pace.rest_after(FEW, 4.0, is_last=False) == 0.0
+
+
+def test_few_events_do_not_wait_for_more() -> None:
+    assert RelayPace().rest_after(FEW - 1, 0.004, is_last=True) == 0.0
 
 
 def test_a_limit_is_kept() -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from execution.repository.database import Database
-from execution.repository.wakeups import CALM_SECONDS, CHANNEL, COALESCE_SECONDS, Topic
+from execution.repository.wakeups import CALM_SECONDS, CHANNEL, COALESCE_SECONDS, FEW_SIGNALS, Topic
 from tests.support.stored import AnyConnection
 from tests.support.waiting import eventually, no_leaked_tasks
 
@@ -137,6 +137,36 @@ async def test_the_connection_that_listens_is_the_one_that_notifies(
         " AND (query LIKE 'LISTEN%' OR query LIKE '%pg_notify%')"
     )
     assert len(rows) == 2, "one of the sender and one of the receiver"
+
+
+async def test_who_follows_the_log_is_told_of_it_at_once(sender: Database, receiver: Database) -> None:
+    """The fastest of many is faster than what waits for other news; before, none is."""
+    log = Ear(receiver, Topic.LOG)
+
+    async def taken() -> float:
+        sender.wakeups.signal(Topic.LOG)
+        signalled = time.perf_counter()
+        await log.woken()
+        return time.perf_counter() - signalled
+
+    assert min([await taken() for _ in range(FEW_SIGNALS)]) > 0.8 * CALM_SECONDS
+    receiver.wakeups.follow(lambda: None)()
+    await eventually(lambda: sender.wakeups.is_followed, within=WITHIN, what="it has heard of the follower")
+    assert not receiver.wakeups.is_followed, "its own following is none of another process"
+    async with asyncio.timeout(WITHIN):
+        while await taken() >= CALM_SECONDS:
+            pass
+
+
+async def test_who_comes_later_hears_of_those_who_follow_and_they_of_it(database_url: str, sender: Database) -> None:
+    sender.wakeups.follow(lambda: None)
+    async with Database(database_url) as later:
+        await eventually(lambda: later.wakeups.is_followed, within=WITHIN, what="it has been answered")
+        assert not sender.wakeups.is_followed
+    later_too = Database(database_url)
+    later_too.wakeups.follow(lambda: None)  # before it listens
+    async with later_too:
+        await eventually(lambda: sender.wakeups.is_followed, within=WITHIN, what="it has said so with its hello")
 
 
 async def test_a_stream_of_signals_is_a_trickle_of_notifications(sender: Database, receiver: Database) -> None:
