@@ -257,7 +257,7 @@ class DurableRelay:
             await is_set_within(self._woken, self._poll_interval)
             self._woken.clear()
             return
-        rest = self._pace.rest_after(len(batch.events), took, is_last=batch.is_last)
+        rest = self._pace.rest_after(batch, took)
         if rest > 0:
             await is_set_within(self._stopping, rest)
 

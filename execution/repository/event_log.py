@@ -64,8 +64,13 @@ class LogBatch:
     """In order of execution and version."""
     position: LogPosition
     """Where to go on."""
-    is_last: bool
-    """Was that all there was?"""
+    head: LogPosition
+    """The end of the log, or of what was asked for, when it was read."""
+
+    @property
+    def is_last(self) -> bool:
+        """Was that all there was?"""
+        return self.position == self.head
 
 
 class EventLog:
@@ -98,7 +103,7 @@ class EventLog:
             bound, end = rows[0]["bound"], LogPosition.parse(rows[0]["snapshot"])
             if bound is None:
                 events = [_logged(row) for row in rows if row["execution_id"] is not None]
-                return LogBatch(after=after, events=events, position=end, is_last=True)
+                return LogBatch(after=after, events=events, position=end, head=end)
         else:
             bound, end = await self._look_ahead(after, limit), upto
         return await self._read_to_bound(after, bound, end, tenant_id)
@@ -117,7 +122,7 @@ class EventLog:
             if position != end:
                 bound = await self._overtaken(events, position)
             if position == end or bound is None:
-                return LogBatch(after=after, events=events, position=position, is_last=position == end)
+                return LogBatch(after=after, events=events, position=position, head=end)
 
     async def has_more_than(self, count: int, after: LogPosition, upto: LogPosition) -> bool:
         """Are there more than so many events between two positions?"""
