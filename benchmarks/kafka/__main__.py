@@ -29,7 +29,8 @@ MEASURES = ("throughput", "latency", "effect")
 async def measure_kafka(extent: Extent, only: Collection[str], say: Callable[[str], None]) -> dict[str, Any]:
     """What was asked for, on a server and a broker of its own."""
     results: dict[str, Any] = {"taken_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    async with own_server(track_commit_timestamp="on") as server, own_broker() as servers:
+    async with own_server(track_commit_timestamp="on") as server, own_broker() as broker:
+        servers = broker.servers
         results["machine"] = await machine(server.url)
         if "throughput" in only:
             say(f"publishing {extent.published:,} executions' events, by the relay and by a bare producer")
@@ -38,8 +39,8 @@ async def measure_kafka(extent: Extent, only: Collection[str], say: Callable[[st
             say(f"latency at 1,000 events per second, for {extent.paced_seconds:.0f} s each")
             results["latency"] = latency_json(await measure_latency(server, servers, extent.paced_seconds))
         if "effect" in only:
-            say(f"{extent.executions:,} executions beside a relay and without one")
-            results["effect"] = (await measure_effect(server, servers, extent)).to_json()
+            say(f"{extent.executions:,} executions beside a relay and without one, {extent.pairs} times")
+            results["effect"] = (await measure_effect(server, servers, extent, broker.pid)).to_json()
     return results
 
 

@@ -16,13 +16,13 @@ from scripts.kafka.broker import Broker
 
 
 @asynccontextmanager
-async def own_broker() -> AsyncIterator[str]:
-    """The address of a broker in a new folder, as `make kafka` starts it."""
+async def own_broker() -> AsyncIterator[Broker]:
+    """A broker in a new folder, as `make kafka` starts it."""
     with tempfile.TemporaryDirectory(prefix="execution-bench-kafka-") as folder:
         broker = Broker(Path(folder))
         await asyncio.to_thread(broker.start)
         try:
-            yield broker.servers
+            yield broker
         finally:
             await asyncio.to_thread(broker.kill)
 

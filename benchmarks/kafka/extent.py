@@ -10,12 +10,15 @@ class Extent:
     """How much of each measure, and how often."""
 
     rounds: int
+    """Of throughput."""
     published: int
     """Executions whose events are published in one round, eight events each."""
     paced_seconds: float
+    pairs: int
+    """Of rounds beside a relay and without one."""
     executions: int
-    """Run in one round, beside a relay and without one."""
+    """Run in one of these."""
 
 
-FULL = Extent(rounds=3, published=12_000, paced_seconds=15.0, executions=40_000)
-QUICK = Extent(rounds=1, published=2_000, paced_seconds=3.0, executions=4_000)
+FULL = Extent(rounds=3, published=12_000, paced_seconds=15.0, pairs=9, executions=25_000)
+QUICK = Extent(rounds=1, published=2_000, paced_seconds=3.0, pairs=1, executions=4_000)

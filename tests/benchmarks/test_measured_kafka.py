@@ -13,7 +13,7 @@ from execution.bench import own_server
 
 pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.own_broker]
 
-SMALLEST = Extent(rounds=1, published=300, paced_seconds=1.0, executions=400)
+SMALLEST = Extent(rounds=1, published=300, paced_seconds=1.0, pairs=1, executions=400)
 
 
 async def test_throughput(kafka: str) -> None:
