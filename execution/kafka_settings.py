@@ -64,5 +64,5 @@ class KafkaSettings(KafkaSecuritySettings):
 
     relay_niceness: Annotated[int, Field(ge=0, le=19)] = 10
     """How far the process of `execution relay` stands back behind others of its machine, as `nice` does; it also rests
-    after large batches while others keep the processors busy. Default 10: where executions use all processors they lose
-    little, and the relay catches up afterwards. 0: it does neither."""
+    after large batches while others keep the processors busy and it would fall behind anyway. Default 10: where
+    executions use all processors they lose little, and the relay catches up afterwards. 0: it does neither."""

@@ -14,6 +14,7 @@ from rich.table import Table
 from benchmarks.kafka.broker import own_broker
 from benchmarks.kafka.effect import measure_effect
 from benchmarks.kafka.extent import FULL, QUICK, Extent
+from benchmarks.kafka.lag import PER_SECOND, measure_lag
 from benchmarks.kafka.latency import latency_json, measure_latency
 from benchmarks.kafka.throughput import measure_throughput, throughput_json
 from benchmarks.machine import machine
@@ -23,7 +24,7 @@ from execution.log import configure_logging
 from execution.process import run
 
 RESULTS = Path(__file__).parents[1] / "results" / "kafka.json"
-MEASURES = ("throughput", "latency", "effect")
+MEASURES = ("throughput", "latency", "lag", "effect")
 
 
 async def measure_kafka(extent: Extent, only: Collection[str], say: Callable[[str], None]) -> dict[str, Any]:
@@ -38,6 +39,9 @@ async def measure_kafka(extent: Extent, only: Collection[str], say: Callable[[st
         if "latency" in only:
             say(f"latency at 1,000 events per second, for {extent.paced_seconds:.0f} s each")
             results["latency"] = latency_json(await measure_latency(server, servers, extent.paced_seconds))
+        if "lag" in only:
+            say(f"lag beside {PER_SECOND:,} executions per second, for {extent.steady_seconds:.0f} s")
+            results["lag"] = (await measure_lag(server, servers, extent.steady_seconds)).to_json()
         if "effect" in only:
             say(f"{extent.executions:,} executions beside a relay and without one, {extent.pairs} times")
             results["effect"] = (await measure_effect(server, servers, extent, broker.pid)).to_json()

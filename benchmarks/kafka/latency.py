@@ -6,9 +6,7 @@ PostgreSQL's own (`track_commit_timestamp`), taken before the commit is on disk.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from statistics import quantiles
 from typing import Any
 
@@ -17,6 +15,7 @@ import asyncpg
 from benchmarks.kafka.arrivals import ID, arrivals
 from benchmarks.kafka.bare import bare_producer
 from benchmarks.kafka.broker import new_topic
+from benchmarks.kafka.pacing import paced
 from execution.bench.command_process import command_process
 from execution.bench.databases import fresh_database
 from execution.bench.figures import Against
@@ -53,7 +52,7 @@ async def _by_relay(server: EmbeddedPostgres, servers: str, seconds: float) -> l
         arrivals(servers, topic, executions * EVENTS_EACH) as arrived,
         service_with_worker(url) as service,
     ):
-        await _paced(executions, EVENTS_PER_SECOND / EVENTS_EACH, lambda _: service.create_execution("noop"))
+        await paced(executions, EVENTS_PER_SECOND / EVENTS_EACH, lambda _: service.create_execution("noop"))
         at = await arrived()
         return _milliseconds(await _committed(url), at)
 
@@ -69,21 +68,8 @@ async def _by_bare_producer(servers: str, seconds: float) -> list[float]:
             sent[key] = time.time()
             await producer.send_and_wait(topic, VALUE, key.encode(), headers=[(ID, key.encode())])
 
-        await _paced(records, EVENTS_PER_SECOND, send)
+        await paced(records, EVENTS_PER_SECOND, send)
         return _milliseconds(sent, await arrived())
-
-
-async def _paced(count: int, per_second: float, act: Callable[[int], Awaitable[object]]) -> None:
-    """So many acts, each begun at its time, whether or not the last one has ended."""
-    began = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for number in range(count):
-            await asyncio.sleep(began + number / per_second - time.perf_counter())
-            group.create_task(_await(act(number)))
-
-
-async def _await(act: Awaitable[object]) -> None:
-    await act
 
 
 async def _committed(url: str) -> dict[str, float]:
