@@ -88,6 +88,13 @@ async def test_what_is_written_is_published_without_a_poll(database: Database, r
     assert bus.versions(execution.id) == [1, 2, 3, 4]
 
 
+async def test_other_processes_hear_that_it_follows_the_log(database: Database, database_url: str) -> None:
+    async with Database(database_url) as other, running(relay_of(database, KeepingBus())):
+        await eventually(
+            lambda: other.wakeups.is_followed, within=SOON, what="the other process has heard of the relay"
+        )
+
+
 async def test_what_was_there_before_is_published_and_nothing_twice(
     database: Database, repository: ExecutionRepository
 ) -> None:
