@@ -27,6 +27,8 @@ class OfferedLoad:
 
     A client that has its answer goes on with what is due, and there is always one more client where all wait for
     answers. So what is refused in no time costs this process no client, which would be dearer than the refusal.
+
+    It counts and keeps no ids: a minute of load would hold more of them than the service that is looked at has in use.
     """
 
     def __init__(self, submit: Callable[[UUID], Awaitable[object]], per_second: float) -> None:
@@ -36,7 +38,7 @@ class OfferedLoad:
         self._due = 0
         self.offered = 0
         self.refused = 0
-        self.acknowledged: list[UUID] = []
+        self.acknowledged = 0
 
     async def run(self) -> None:
         """Offer until cancelled. What falls due while the loop is busy is offered at once afterwards."""
@@ -67,7 +69,7 @@ class OfferedLoad:
             except OverloadedError:
                 self.refused += 1
             else:
-                self.acknowledged.append(execution_id)
+                self.acknowledged += 1
 
 
 @asynccontextmanager
