@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import mean
 from uuid import UUID
 
@@ -14,6 +17,9 @@ import asyncpg
 import psutil
 import pytest
 
+from benchmarks.metering import Meter
+from benchmarks.usage import Usage
+from execution.embedded import EmbeddedPostgres
 from execution.errors import OverloadedError
 from execution.service import ExecutionService
 from execution.wiring import open_service
@@ -50,9 +56,9 @@ class Memory:
     first_mib: dict[int, int] = field(default_factory=dict)
     growth_mib: int = 0
 
-    def look(self, one: psutil.Process) -> None:
-        resident = one.memory_info().rss >> 20
-        self.growth_mib = max(self.growth_mib, resident - self.first_mib.setdefault(one.pid, resident))
+    def look(self, pid: int) -> None:
+        resident = psutil.Process(pid).memory_info().rss >> 20
+        self.growth_mib = max(self.growth_mib, resident - self.first_mib.setdefault(pid, resident))
 
 
 @dataclass
@@ -67,21 +73,17 @@ class Observed:
         """From here on they should hardly grow."""
         self.late_memory = Memory()
 
-    async def look(self, sql: AnyConnection, processes: list[psutil.Process]) -> None:
+    async def look(self, sql: AnyConnection, processes: Iterable[int]) -> None:
         silence = await sql.fetchval("SELECT extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 FROM workers")
         self.longest_silence = max(self.longest_silence, silence)
-        for one in processes:
-            self.memory.look(one)
-            self.late_memory.look(one)
+        for pid in processes:
+            self.memory.look(pid)
+            self.late_memory.look(pid)
 
-    async def look_on(self, sql: AnyConnection, processes: list[psutil.Process], seconds: float) -> float:
-        """Watch for so long; how many executions ended per second. Counted at both ends only: it reads the table."""
-        began, ended_before = time.monotonic(), await ended_so_far(sql)
-        while time.monotonic() < began + seconds:
-            await self.look(sql, processes)
-            await asyncio.sleep(0.1)
-        ended_at, ended = time.monotonic(), await ended_so_far(sql)
-        return (ended - ended_before) / (ended_at - began)
+
+def undisturbed(usage: Usage) -> float:
+    """How many ended per second, not counting the processor time that went to other programs."""
+    return usage.executions / (usage.seconds - usage.others / usage.processors)
 
 
 async def ended_so_far(sql: AnyConnection) -> int:
@@ -133,41 +135,53 @@ class Scene:
     service: ExecutionService
     url: str
     sql: AnyConnection
-    processes: list[psutil.Process]
+    meter: Meter
     seen: Observed = field(default_factory=Observed)
 
-    async def capacity(self, seconds: float) -> float:
-        """What the service ends per second while its clients wait for it."""
+    async def capacity(self, seconds: float) -> Usage:
+        """What the service ends while its clients wait for it."""
         loop = asyncio.create_task(closed_loop(self.service, self.url))
-        await self.seen.look_on(self.sql, self.processes, WARM_UP_SECONDS)
-        per_second = await self.seen.look_on(self.sql, self.processes, seconds)
+        await self.look_on(WARM_UP_SECONDS)
+        usage = await self.meter.metered(partial(self.look_on, seconds))
         assert not loop.done(), "the clients of the closed loop have given up"
         loop.cancel()
         await asyncio.wait([loop])
-        return per_second
+        return usage
 
-    async def overload(self, per_second: float, seconds: float) -> float:
-        """What it ends per second while that much is offered, which is more than it can do; 0 if it was not."""
+    async def overload(self, per_second: float, seconds: float) -> Usage | None:
+        """What it ends while that much is offered, which is more than it can do; None if it was not."""
         async with offered_load(lambda execution_id: submit(self.service, execution_id), per_second) as load:
-            early = await self.seen.look_on(self.sql, self.processes, seconds * SETTLING)
-            self.seen.settled()
-            late = await self.seen.look_on(self.sql, self.processes, seconds * (1 - SETTLING))
+            usage = await self.meter.metered(partial(self.settle_and_look_on, seconds))
+        log.info("offered %d, refused %d", load.offered, load.refused)
         was_offered = load.offered > 0.75 * per_second * seconds
         was_too_much = load.refused > 0.1 * load.offered
-        log.info("offered %d, refused %d; ended per second: %.0f, then %.0f", load.offered, load.refused, early, late)
-        return early * SETTLING + late * (1 - SETTLING) if was_offered and was_too_much else 0.0
+        return usage if was_offered and was_too_much else None
 
     async def share(self, seconds: float) -> float:
-        """What it ends under twice as much as it can, as a share of what it can: before and after, as tables grow."""
+        """What it ends under twice as much as it can, as a share of what it can: before and after, as tables grow.
+
+        0 if that was not more than it can: not enough was offered, or the excess not refused.
+        """
         before = await self.capacity(seconds * MEASURED)
-        goodput = await self.overload(2 * before, seconds)
+        during = await self.overload(2 * before.per_second, seconds)
         await self.settles()
         after = await self.capacity(seconds * MEASURED)
-        reached = goodput / mean([before, after])
-        log.info(
-            "%.3f of the capacity: %.0f, of %.0f before and %.0f after; %s", reached, goodput, before, after, self.seen
-        )
-        return reached
+        log.info("%s; before, during, after: %s", self.seen, [before, during, after])
+        return undisturbed(during) / mean([undisturbed(before), undisturbed(after)]) if during else 0.0
+
+    async def settle_and_look_on(self, seconds: float) -> int:
+        """As `look_on`; from a part of the time on, memory must hardly grow."""
+        early = await self.look_on(seconds * SETTLING)
+        self.seen.settled()
+        return early + await self.look_on(seconds * (1 - SETTLING))
+
+    async def look_on(self, seconds: float) -> int:
+        """Watch for so long; how many executions ended. Counted at both ends only: it reads the table."""
+        until, before = time.monotonic() + seconds, await ended_so_far(self.sql)
+        while time.monotonic() < until:
+            await self.seen.look(self.sql, self.meter.service.values())
+            await asyncio.sleep(0.1)
+        return await ended_so_far(self.sql) - before
 
     async def settles(self) -> None:
         await eventually(lambda: nothing_is_left(self.sql), within=60.0, what="what was admitted has ended")
@@ -186,12 +200,16 @@ async def nothing_is_left(sql: AnyConnection) -> bool:
         pytest.param(60.0, 0.9, 1, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
     ],
 )
-async def test_it_goes_on_ending_what_it_can(database_url: str, seconds: float, share: float, tries: int) -> None:
+async def test_it_goes_on_ending_what_it_can(
+    database_url: str, server: EmbeddedPostgres, seconds: float, share: float, tries: int
+) -> None:
     sql = await asyncpg.connect(database_url)
     settings = short_settings(database_url, longest_wait_seconds=LONGEST_WAIT)
     reached: list[float] = []
     async with worker_process(database_url, progress_interval_seconds=0) as worker, open_service(settings) as service:
-        scene = Scene(service, database_url, sql, [psutil.Process(), psutil.Process(worker.pid)])
+        assert server.pid is not None
+        meter = Meter(connection=sql, server=server.pid, service={"clients": os.getpid(), "worker": worker.pid})
+        scene = Scene(service, database_url, sql, meter)
         while len(reached) < tries and (not reached or reached[-1] < share):
             reached.append(await scene.share(seconds))
         assert await sql.fetchval("SELECT count(*) FROM workers") == 1, "the worker was declared dead"
@@ -200,7 +218,8 @@ async def test_it_goes_on_ending_what_it_can(database_url: str, seconds: float, 
     assert scene.seen.longest_silence < SHORT["worker_timeout_seconds"]
     assert scene.seen.memory.growth_mib < MEMORY_MIB, scene.seen
     assert scene.seen.late_memory.growth_mib < LATE_MEMORY_MIB, scene.seen
-    assert reached[-1] >= share, f"{reached}; 0: more than it can was not offered, or the excess not refused"
+    log.info("shares of the capacity: %s", reached)
+    assert reached[-1] >= share, reached
     await check_all_ended(database_url)
 
 
