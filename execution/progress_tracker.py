@@ -153,8 +153,7 @@ class ProgressReporter:
             self._unwritten[-1] = _merged(last, report)
         else:
             self._unwritten.append(report)
-        if self._timer is None and not self._is_writing:
-            self._schedule()
+        self._schedule()
 
     def record(self, name: str, data: JsonObject | None) -> None:
         """Take a fact.

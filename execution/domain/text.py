@@ -18,8 +18,4 @@ def storable(text: str) -> str:
 
 def kept(text: str | None) -> str | None:
     """A reason or a message as the log keeps it."""
-    if not text:
-        return text
-    if len(text) > MAX_REASON_LENGTH:
-        text = text[:MAX_REASON_LENGTH]
-    return text if text.isascii() and "\x00" not in text else storable(text)
+    return storable(text[:MAX_REASON_LENGTH]) if text else text
