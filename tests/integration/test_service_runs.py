@@ -58,11 +58,12 @@ class Handlers:
         return {"attempt": context.attempt}
 
     async def tidying(self, context: TaskContext, parameters: JsonObject) -> None:
-        """Obeys a cancellation, but has something to do first."""
+        """Obeys a cancellation, but comes to the gate once more first."""
         try:
             await self.gate.stand()
-        finally:
-            await self.gate.let_go.wait()
+        except asyncio.CancelledError:
+            await self.gate.stand()
+            raise
 
     async def pausing(self, context: TaskContext, parameters: JsonObject) -> JsonObject:
         await self.gate.stand()
@@ -130,6 +131,7 @@ class TestCancel:
             execution = await started(service, handlers, "tidying")
             answers = await asyncio.gather(*(service.cancel_execution(execution.id) for _ in range(3)))
             assert {answer.state for answer in answers} == {S.CANCELLING}
+            await handlers.gate.has_started()  # it was told
             handlers.release()
             after = await ended(service, execution.id)
             assert (after.state, after.error) == (S.CANCELLED, None)
