@@ -1,4 +1,4 @@
-"""A batch of appends as the array parameters of its statement, one array per column.
+"""A batch of appends as its statement and the array parameters of that, one array per column.
 
 Encoding an array costs the driver a good part of a microsecond per element, and that is most of what a batch costs this
 process. So nothing travels that PostgreSQL can know: an append's events are one JSON array, from which the statement
@@ -19,6 +19,7 @@ from typing import Any
 from execution.keyed_answer import KeyedAnswer
 from execution.repository.append import Append
 from execution.repository.records import to_json
+from execution.repository.statements import statement
 
 Column = list[Any] | None
 
@@ -26,10 +27,13 @@ NO_EPOCH = -1
 """Stands for a write that is not a worker's: no execution has this epoch."""
 
 
-def creation_arguments(batch: Sequence[Append]) -> list[Column]:
-    """The parameters of `create_executions`."""
+def creation(batch: Sequence[Append]) -> list[Any]:
+    """The statement that creates them, and its parameters."""
     new = [append.execution for append in batch]
-    return [
+    return _written(
+        batch,
+        "create_execution",
+        "create_executions",
         [one.id for one in new],
         _shared([one.tenant_id for one in new]),
         _shared([one.kind for one in new]),
@@ -48,14 +52,17 @@ def creation_arguments(batch: Sequence[Append]) -> list[Column]:
         *_event_arguments(batch),
         _shared([one.worker_id for one in new]),
         _shared([one.idempotent for one in new]),
-    ]
+    )
 
 
-def change_arguments(batch: Sequence[Append]) -> list[Column]:
-    """The parameters of `append_events`."""
+def change(batch: Sequence[Append]) -> list[Any]:
+    """The statement that appends them to what exists, and its parameters."""
     after = [append.execution for append in batch]
-    started_is_kept = all(append.keeps("started_at") for append in batch)
-    return [
+    keeps_start = [append.keeps("started_at") for append in batch]
+    return _written(
+        batch,
+        "append_to_execution",
+        "append_events",
         [one.id for one in after],
         _shared([append.expected_version for append in batch]),
         _shared([NO_EPOCH if append.lease_epoch is None else append.lease_epoch for append in batch]),
@@ -73,10 +80,11 @@ def change_arguments(batch: Sequence[Append]) -> list[Column]:
         _sparse([to_json(one.progress.context) if one.progress.context else None for one in after]),
         _sparse([one.deadline for one in after]),
         _sparse([None if append.keeps("run_at") else append.execution.run_at for append in batch]),
-        None if started_is_kept else [one.started_at for one in after],
+        None if all(keeps_start) else [one.started_at for one in after],
         [one.updated_at for one in after],
         *_event_arguments(batch),
-    ]
+        _shared(keeps_start),
+    )
 
 
 def answer_arguments(answers: Sequence[KeyedAnswer]) -> list[Column]:
@@ -91,6 +99,13 @@ def answer_arguments(answers: Sequence[KeyedAnswer]) -> list[Column]:
         [one.answer.body for one in batch],
         [one.is_provisional for one in batch],
     ]
+
+
+def _written(batch: Sequence[Append], one: str, many: str, *columns: Column) -> list[Any]:
+    """By the statement for many, or by the one for a single append, which takes values instead of arrays of one."""
+    if len(batch) == 1:
+        return [statement(one), *(None if column is None else column[0] for column in columns)]
+    return [statement(many), *columns]
 
 
 def _event_arguments(batch: Sequence[Append]) -> list[Column]:

@@ -36,8 +36,7 @@ class Lane:
         self,
         name: str,
         connector: Connector,
-        statement_name: str,
-        arguments: Callable[[Sequence[Append]], list[Any]],
+        query: Callable[[Sequence[Append]], list[Any]],
         batch_limit: int,
         *,
         after: Sequence[Lane] = (),
@@ -45,8 +44,7 @@ class Lane:
         self.name = name
         self.counts = LaneCounts()
         self._connector = connector
-        self._statement = statement(statement_name)
-        self._arguments = arguments
+        self._query = query
         self._batch_limit = batch_limit
         self._after = after
         self.queue: deque[Append] = deque()
@@ -165,9 +163,9 @@ class Lane:
         """What the statement answers. Where answers are to be kept with appends, one transaction holds both."""
         answers = {append.execution.id: append.answer for append in batch if append.answer is not None}
         if not answers:
-            return await connection.fetch(self._statement, *self._arguments(batch))
+            return await connection.fetch(*self._query(batch))
         async with connection.transaction():
-            rows = await connection.fetch(self._statement, *self._arguments(batch))
+            rows = await connection.fetch(*self._query(batch))
             written = answers.keys() if not rows else answers.keys() & set(rows[0]["written"] or ())
             due = [answers[execution_id] for execution_id in written]
             found = await connection.fetch(statement("answer_idempotency_keys"), *answer_arguments(due)) if due else []

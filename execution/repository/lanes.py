@@ -22,7 +22,7 @@ from execution.domain.execution import Execution
 from execution.errors import OverloadedError
 from execution.keyed_answer import KeyedAnswer
 from execution.repository.append import Append, Claimant
-from execution.repository.batches import change_arguments, creation_arguments
+from execution.repository.batches import change, creation
 from execution.repository.connections import Connector
 from execution.repository.lane import Lane
 from execution.repository.lane_counts import LaneCounts
@@ -38,13 +38,8 @@ class AppendLanes:
     ) -> None:
         self._patience = patience
         self._creations_limit = creations_limit
-        self._changes = [
-            Lane(f"append-{number}", connector, "append_events", change_arguments, batch_limit)
-            for number in range(lanes)
-        ]
-        self._creations = Lane(
-            "create", connector, "create_executions", creation_arguments, batch_limit, after=self._changes
-        )
+        self._changes = [Lane(f"append-{number}", connector, change, batch_limit) for number in range(lanes)]
+        self._creations = Lane("create", connector, creation, batch_limit, after=self._changes)
 
     async def start(self) -> None:
         """Connect every lane, so that a wrong address fails here and not in the first append."""

@@ -20,7 +20,7 @@ from execution.domain.execution import Execution
 from execution.errors import DatabaseError, DatabaseUnavailableError, OutcomeUnknownError
 from execution.keyed_answer import KeyedAnswer
 from execution.repository.append import Append
-from execution.repository.batches import answer_arguments, change_arguments, creation_arguments
+from execution.repository.batches import answer_arguments, change, creation
 from execution.repository.connections import DRIVER_ERRORS, is_connection_lost
 from execution.repository.database import Database
 from execution.repository.reading import fetch_row, translated
@@ -47,7 +47,7 @@ class OneCommit:
 
     async def create(self, appends: Sequence[Append]) -> set[UUID]:
         """Write new executions, each of another id; those whose id did not exist."""
-        return await self._write("create_executions", creation_arguments, appends)
+        return await self._write(creation, appends)
 
     async def lock(self, execution_ids: Sequence[UUID]) -> list[Execution]:
         """Those that exist, as they are until the transaction ends: what is decided on them meets no conflict."""
@@ -56,7 +56,7 @@ class OneCommit:
 
     async def change(self, appends: Sequence[Append]) -> None:
         """Write what was decided on executions that are locked."""
-        await self._write("append_events", change_arguments, appends)
+        await self._write(change, appends)
 
     async def keep(self, answer: KeyedAnswer) -> None:
         """Keep the answer.
@@ -67,13 +67,11 @@ class OneCommit:
         if not await self._connection.fetch(statement("answer_idempotency_keys"), *answer_arguments([answer])):
             raise IdempotencyKeyInProgressError(answer.reservation.key, _SOON_SECONDS)
 
-    async def _write(
-        self, name: str, arguments: Callable[[Sequence[Append]], list[Any]], appends: Iterable[Append]
-    ) -> set[UUID]:
+    async def _write(self, query: Callable[[Sequence[Append]], list[Any]], appends: Iterable[Append]) -> set[UUID]:
         batch = sorted(appends, key=lambda one: one.execution.id)
         if not batch:
             return set()
-        rows = await self._connection.fetch(statement(name), *arguments(batch))
+        rows = await self._connection.fetch(*query(batch))
         return set(rows[0]["written"] or ()) if rows else {one.execution.id for one in batch}
 
 

@@ -30,7 +30,31 @@ WITH item AS (
         schedule_to_start, start_to_close, deadline, run_at, created_at, command_id, actor, events, worker_id,
         idempotent
     )
-), inserted AS (
+), live AS (
+    SELECT id FROM workers WHERE id = ANY ($19) AND dead_at IS NULL
+)
+-- then: creation
+SELECT array_agg(id) AS written FROM inserted HAVING count(*) < cardinality($1);
+
+-- name: create_execution
+-- The same of one execution, each of its columns as it is: arrays of one cost PostgreSQL and the driver a fifth of the whole.
+WITH item AS (
+    SELECT
+        $1::uuid AS id, $2::text AS tenant_id, $3::text AS kind, $4::text AS state, $5::smallint AS priority,
+        $6::text AS agent_id, $7::text AS task_id, $8::uuid AS parent_id, $9::text AS trace_context,
+        $10::jsonb AS retry_policy, $11::float8 AS schedule_to_start, $12::float8 AS start_to_close,
+        $13::timestamptz AS deadline, coalesce($14::timestamptz, $15) AS run_at, $15::timestamptz AS created_at,
+        $16::uuid AS command_id, $17::text AS actor, $18::jsonb AS events, $19::uuid AS worker_id,
+        $20::boolean AS idempotent
+), live AS (
+    SELECT id FROM workers WHERE id = $19 AND dead_at IS NULL
+)
+-- then: creation
+SELECT array_agg(id) AS written FROM inserted HAVING count(*) < 1;
+
+-- part: creation
+-- What both do with their items.
+, inserted AS (
     INSERT INTO executions (
         id, tenant_id, kind, state, version, priority, agent_id, task_id, parent_id,
         trace_context, parameters, retry_policy, schedule_to_start, start_to_close, deadline, run_at,
@@ -43,7 +67,7 @@ WITH item AS (
         deadline, run_at, created_at, created_at, (worker_id IS NOT NULL)::int, worker_id,
         CASE WHEN worker_id IS NOT NULL THEN created_at END, idempotent, 1, 0, false, 0
     FROM item
-    WHERE worker_id IS NULL OR worker_id IN (SELECT w.id FROM workers AS w WHERE w.id = ANY ($19) AND w.dead_at IS NULL)
+    WHERE worker_id IS NULL OR worker_id IN (SELECT live.id FROM live)
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 ), logged AS (
@@ -55,8 +79,7 @@ WITH item AS (
     FROM (
         SELECT item.*, generate_series(1, jsonb_array_length(item.events)) AS number FROM inserted JOIN item USING (id)
     ) AS event
-)
-SELECT array_agg(id) AS written FROM inserted HAVING count(*) < cardinality($1);
+);
 
 -- name: append_events
 -- Append events to existing executions and move their rows to the state after them, where the row still has the version
@@ -64,7 +87,7 @@ SELECT array_agg(id) AS written FROM inserted HAVING count(*) < cardinality($1);
 -- Answers nothing when all were written, otherwise the ids of those that were.
 -- Index: executions_pkey. Without the version guard two decisions on one state would both stand; without the epoch guard
 -- a worker that was declared dead could re-read the version and write on. `events` as above, from expected_version + 1
--- on; a result stands in the `completed` event, which is the last one of an end. run_at null and $18 null: as it was.
+-- on; a result stands in the `completed` event, which is the last one of an end. run_at null, started_at: as it was.
 WITH item AS (
     SELECT
         id, events, error, progress_context, deadline, run_at, started_at, updated_at,
@@ -77,17 +100,39 @@ WITH item AS (
         coalesce(progress_percentage, ($13)[1]) AS progress_percentage,
         CASE cardinality($14) WHEN 1 THEN ($14)[1] ELSE progress_message END AS progress_message,
         coalesce(command_id, ($20)[1]) AS command_id,
-        CASE cardinality($21) WHEN 1 THEN ($21)[1] ELSE actor END AS actor
+        CASE cardinality($21) WHEN 1 THEN ($21)[1] ELSE actor END AS actor,
+        coalesce(keeps_start, ($23)[1]) AS keeps_start
     FROM unnest(
         $1::uuid[], $2::int[], $3::int[], $4::text[], $5::boolean[], $6::int[], $7::uuid[], $8::int[], $9::int[],
         $10::boolean[], $11::boolean[], $12::jsonb[], $13::float8[], $14::text[], $15::jsonb[], $16::timestamptz[],
-        $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::uuid[], $21::text[], $22::jsonb[]
+        $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::uuid[], $21::text[], $22::jsonb[],
+        $23::boolean[]
     ) AS t (
         id, expected_version, expected_epoch, state, has_ended, lease_epoch, worker_id, attempt, rescues,
         idempotent, pause_requested, error, progress_percentage, progress_message, progress_context, deadline,
-        run_at, started_at, updated_at, command_id, actor, events
+        run_at, started_at, updated_at, command_id, actor, events, keeps_start
     )
-), updated AS (
+)
+-- then: change
+SELECT array_agg(id) AS written FROM updated HAVING count(*) < cardinality($1);
+
+-- name: append_to_execution
+-- The same of one execution, as `create_execution`.
+WITH item AS (
+    SELECT
+        $1::uuid AS id, $2::int AS expected_version, $3::int AS expected_epoch, $4::text AS state, $5::boolean AS has_ended,
+        $6::int AS lease_epoch, $7::uuid AS worker_id, $8::int AS attempt, $9::int AS rescues, $10::boolean AS idempotent,
+        $11::boolean AS pause_requested, $12::jsonb AS error, $13::float8 AS progress_percentage,
+        $14::text AS progress_message, $15::jsonb AS progress_context, $16::timestamptz AS deadline,
+        $17::timestamptz AS run_at, $18::timestamptz AS started_at, $19::timestamptz AS updated_at, $20::uuid AS command_id,
+        $21::text AS actor, $22::jsonb AS events, $23::boolean AS keeps_start
+)
+-- then: change
+SELECT array_agg(id) AS written FROM updated HAVING count(*) < 1;
+
+-- part: change
+-- What both do with their items.
+, updated AS (
     UPDATE executions AS e SET
         state = item.state, version = item.expected_version + jsonb_array_length(item.events),
         lease_epoch = item.lease_epoch, worker_id = item.worker_id, attempt = item.attempt, rescues = item.rescues,
@@ -95,7 +140,7 @@ WITH item AS (
         result = CASE WHEN item.has_ended THEN nullif(item.events #> '{-1,1,result}', 'null') END, error = item.error,
         progress_percentage = item.progress_percentage, progress_message = item.progress_message,
         progress_context = item.progress_context, deadline = item.deadline, run_at = coalesce(item.run_at, e.run_at),
-        started_at = CASE WHEN $18 IS NULL THEN e.started_at ELSE item.started_at END,
+        started_at = CASE WHEN item.keeps_start THEN e.started_at ELSE item.started_at END,
         updated_at = item.updated_at, completed_at = CASE WHEN item.has_ended THEN item.updated_at END
     FROM item
     WHERE e.id = item.id
@@ -108,8 +153,7 @@ WITH item AS (
         id, expected_version + number, events -> (number - 1) ->> 0, updated_at, tenant_id, actor, command_id,
         events -> (number - 1) -> 1
     FROM (SELECT updated.*, generate_series(1, jsonb_array_length(updated.events)) AS number FROM updated) AS event
-)
-SELECT array_agg(id) AS written FROM updated HAVING count(*) < cardinality($1);
+);
 
 -- name: look_up_appends
 -- Which command wrote these versions, and when: how an append whose answer was lost learns whether it was applied. The
