@@ -281,7 +281,7 @@ class ExecutionStateManager:
         if execution.deadline is not None:
             signal(Topic.DEADLINE)
         if new_state is States.PENDING and previous_state is not States.PENDING:
-            signal(Topic.WORK)
+            signal(Topic.WORK, execution.id if execution.run_at <= execution.updated_at else None)
         elif previous_state is States.CREATED:
             pass  # nobody has been waiting for it yet
         elif execution.is_held or (previous_state in _MAY_BE_HELD and new_state is not previous_state):

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
-from random import uniform
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +25,6 @@ from execution.domain.execution import Execution
 from execution.eager_start import EagerStarts
 from execution.errors import DatabaseError, ServiceClosedError
 from execution.ids import new_id
-from execution.repository.frontier import ClaimFrontier
 from execution.repository.wakeups import Topic
 from execution.repository.workers import WorkerStore
 from execution.rescuer import Rescuer
@@ -35,13 +33,12 @@ from execution.shielded import to_its_end
 from execution.task_runner import ExecutionTaskRunner
 from execution.waiting import is_done_while, is_set_within
 from execution.watchdog import LoopWatchdog
+from execution.work_search import WorkSearch
 
 log = structlog.get_logger(__name__)
 
 REVIEW_SECONDS = 1.0
 """How often running executions are looked after when no wake-up says so earlier."""
-FIRST_POLL_SECONDS = 0.05
-"""The first pause after running out of work; it doubles up to the poll interval."""
 GATHER_SECONDS = 0.002
 """What a claim waits for more free slots while there is a backlog: one claim for many costs less than many claims."""
 STOP_SECONDS = 5.0
@@ -70,8 +67,7 @@ class Worker:
         self._wakeups = workers.db.wakeups
         self._settings = settings
         self._kinds = self._claimable_kinds()
-        self._frontier = ClaimFrontier(workers.db.clock.now)
-        self._work = asyncio.Event()
+        self._search = WorkSearch(workers, self._kinds, poll_interval=settings.poll_interval_seconds)
         self._control = asyncio.Event()
         self._stopping = asyncio.Event()
         self.eager = EagerStarts(
@@ -97,7 +93,7 @@ class Worker:
     def stop(self) -> None:
         """Ask the worker to drain and end; `run()` returns when it has."""
         self._stopping.set()
-        self._work.set()
+        self._search.wake()
 
     async def run(self) -> None:
         """Work until `stop()` is called, then drain.
@@ -111,7 +107,7 @@ class Worker:
             await to_its_end(self._sign_off())
             raise
         subscriptions = [
-            self._wakeups.subscribe(Topic.WORK, self._work.set),
+            self._wakeups.subscribe_to_work(self._search.wake, self._search.tell),
             self._wakeups.subscribe(Topic.CONTROL, self._control.set),
         ]
         if self._settings.eager_start:
@@ -141,35 +137,45 @@ class Worker:
     # Claiming
 
     async def _claim_until_stopped(self) -> None:
-        pause = FIRST_POLL_SECONDS
         while not self._stopping.is_set():
-            self._work.clear()
+            only = self._search.take_note()
             if self._may_have_strays:
                 self._may_have_strays = False
                 await self._return_strays()
             limit = await self._room()
             if limit == 0:
-                await is_set_within(self._work, REVIEW_SECONDS)
+                await self._search.wait(REVIEW_SECONDS)
                 continue
-            # Within one heartbeat of a claim nobody can have declared this worker dead: it takes three.
-            start_by = time.monotonic() + self._settings.heartbeat_interval_seconds
-            self.eager.asked = limit
-            claimed = await self._claim(limit)
-            self.eager.asked = 0
-            self.claims += 1
-            self.claimed += len(claimed)
-            for execution in claimed:
-                self._start(execution, start_by)
-                self._state_manager.changed(execution)
+            if self._has_backlog:
+                only = None
+            claimed = await self._claim(limit, only)
             # The next claim is on its way before the first of these runs: PostgreSQL works while this process does.
-            self.eager.nothing_waits = len(claimed) < limit
+            if only is None:
+                self.eager.nothing_waits = len(claimed) < limit
             if claimed:
                 self._wakeups.signal(Topic.LOG)
-                pause = FIRST_POLL_SECONDS
             if not self._has_backlog:
                 await _let_runs_go_first()
-                await self._wait_for_work(pause)
-                pause = min(pause * 2, self._settings.poll_interval_seconds)
+                await self._search.rest(only, found=bool(claimed))
+
+    async def _claim(self, limit: int, only: UUID | None) -> list[Execution]:
+        """Claim so many that are due, or this one only, and start them."""
+        # Within one heartbeat of a claim nobody can have declared this worker dead: it takes three.
+        start_by = time.monotonic() + self._settings.heartbeat_interval_seconds
+        self.eager.asked = limit if only is None else 1
+        try:
+            claimed = await self._search.claim(self.id, limit, only)
+        except DatabaseError as error:
+            log.warning("worker.claim_failed", worker_id=str(self.id), error=str(error))
+            await self._return_strays()
+            claimed = []
+        self.eager.asked = 0
+        self.claims += 1
+        self.claimed += len(claimed)
+        for execution in claimed:
+            self._start(execution, start_by)
+            self._state_manager.changed(execution)
+        return claimed
 
     async def _room(self) -> int:
         """How many executions to claim now. With a backlog, slots that come free singly are gathered for a moment;
@@ -192,19 +198,11 @@ class Worker:
 
     def _slot_freed(self) -> None:
         if self._has_backlog:
-            self._work.set()
-
-    async def _claim(self, limit: int) -> list[Execution]:
-        try:
-            return await self._workers.claim(self.id, self._kinds, limit, self._frontier)
-        except DatabaseError as error:
-            log.warning("worker.claim_failed", worker_id=str(self.id), error=str(error))
-            await self._return_strays()
-            return []
+            self._search.wake()
 
     def _look_for_strays(self) -> None:
         self._may_have_strays = True
-        self._work.set()
+        self._search.wake()
 
     async def _return_strays(self) -> None:
         """Give back what a claim may have committed before its answer was lost: held by this worker, not running.
@@ -242,21 +240,6 @@ class Worker:
             if run := self._runner.runs.get(execution.id):
                 run.lose()
             self._tasks.clear_task(execution.id)
-
-    async def _wait_for_work(self, pause: float) -> None:
-        """Until a wake-up, the next due time, or the pause is over, whichever comes first."""
-        longest = pause * uniform(0.8, 1.0)
-        if pause >= self._settings.poll_interval_seconds / 2:
-            # Only when it is about to wait long does it pay to ask when the next one is due.
-            due = await self._seconds_until_due()
-            longest = longest if due is None else min(longest, max(0.001, due))
-        await is_set_within(self._work, longest)
-
-    async def _seconds_until_due(self) -> float | None:
-        try:
-            return await self._workers.seconds_until_due(list(self._kinds), self._frontier)
-        except DatabaseError:
-            return RETRY_SECONDS
 
     # Staying alive
 

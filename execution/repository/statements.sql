@@ -181,7 +181,7 @@ CROSS JOIN LATERAL (
 SELECT version FROM execution_events WHERE execution_id = $1 AND occurred_at <= $2 ORDER BY version DESC LIMIT 1;
 
 -- name: claim_executions
--- Claim up to $4 due executions of these kinds for a live worker: priority, then run_at, then age. Appends the RUNNING
+-- Claim up to $5 due executions of these kinds for a live worker: priority, then run_at, then age. Appends the RUNNING
 -- event and raises the lease epoch in the same statement. $2: which kinds are idempotent, in the order of $1.
 -- Index: executions_claim. `level` walks the distinct priorities of each kind by index, because a range over run_at is
 -- only a range within one (kind, priority): without it, executions scheduled for later are scanned by every claim.
@@ -189,8 +189,8 @@ SELECT version FROM execution_events WHERE execution_id = $1 AND occurred_at <= 
 -- (frontier.py); `gap` is what lies between them, so that the walk finds every other level without touching these.
 -- The update goes by an array, not by a join: for a join, the generic plan expects thousands of rows and hashes the table.
 -- Of the columns that every claimed execution has alike, none is returned. A worker that was declared dead gets nothing.
--- A claim that commits while its worker is being buried is rescued like the
--- rest of what it holds, because the row of a dead worker stays until it has long held nothing.
+-- A claim that commits while its worker is being buried is rescued like the rest of what it holds, because the row of a dead
+-- worker stays until it has long held nothing.
 WITH RECURSIVE kind AS (
     SELECT * FROM unnest($1::text[], $2::boolean[]) AS t (name, idempotent)
 ), known AS (
@@ -222,12 +222,31 @@ WITH RECURSIVE kind AS (
         SELECT e.id, e.priority, e.run_at FROM executions AS e
         WHERE e.kind = start.name AND e.priority = start.priority AND e.state = 'PENDING'
           AND e.run_at >= start.since AND e.run_at <= statement_timestamp()
-        ORDER BY e.run_at, e.id LIMIT $4
+        ORDER BY e.run_at, e.id LIMIT $5
         FOR UPDATE SKIP LOCKED
     ) AS candidate
     WHERE EXISTS (SELECT FROM workers WHERE id = $3 AND dead_at IS NULL)
-    ORDER BY candidate.priority DESC, candidate.run_at, candidate.id LIMIT $4
-), claimed AS (
+    ORDER BY candidate.priority DESC, candidate.run_at, candidate.id LIMIT $5
+)
+-- then: claim
+
+-- name: claim_execution
+-- Claim one execution, of which somebody has said that it waits, for a live worker, unless somebody else has it or is about
+-- to. It searches nothing, so it is for a worker that has room for everything that waits. $1: as an object, every kind that the
+-- worker runs and whether it is idempotent; one text costs the driver less than two arrays. Index: executions_pkey.
+WITH kind AS (
+    SELECT key AS name, value::boolean AS idempotent FROM jsonb_each($1::jsonb)
+), due AS (
+    SELECT e.id FROM executions AS e
+    WHERE e.id = $2::uuid AND e.state = 'PENDING' AND e.run_at <= statement_timestamp() AND $1::jsonb ? e.kind
+      AND EXISTS (SELECT FROM workers WHERE id = $3 AND dead_at IS NULL)
+    FOR UPDATE SKIP LOCKED
+)
+-- then: claim
+
+-- part: claim
+-- What both do with what is due.
+, claimed AS (
     UPDATE executions AS e SET
         state = 'RUNNING', version = e.version + 1, lease_epoch = e.lease_epoch + 1, worker_id = $3,
         idempotent = (SELECT kind.idempotent FROM kind WHERE kind.name = e.kind), error = NULL,
@@ -237,7 +256,7 @@ WITH RECURSIVE kind AS (
     RETURNING e.*
 ), logged AS (
     INSERT INTO execution_events (execution_id, version, type, occurred_at, tenant_id, actor, data)
-    SELECT id, version, 'agent.execution.state_changed', started_at, tenant_id, $5,
+    SELECT id, version, 'agent.execution.state_changed', started_at, tenant_id, $4,
         jsonb_build_object(
             'previous_state', 'PENDING', 'new_state', 'RUNNING', 'reason', NULL, 'worker_id', worker_id,
             'lease_epoch', lease_epoch, 'idempotent', idempotent

@@ -13,7 +13,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import structlog
@@ -34,7 +34,7 @@ wakes every process, and the one after each claim cost the execution that was cl
 where a relay follows the log: on its way to a consumer these were 2 of 5 milliseconds."""
 RECONNECT_SECONDS = 1.0
 
-_HELLO, _HERE, _FOLLOWS = "hello", "here", "follows"
+_HELLO, _HERE, _FOLLOWS, _ONLY = "hello", "here", "follows", "only:"
 
 
 class Topic(StrEnum):
@@ -68,8 +68,13 @@ class Wakeups:
         self._sender = f"{os.getpid()}-{uuid4().hex[:8]}"
         self._listeners: dict[Topic, list[Callable[[], None]]] = {topic: [] for topic in Topic}
         self._listeners_to_others: dict[Topic, list[Callable[[], None]]] = {topic: [] for topic in Topic}
+        self._tellers: dict[Callable[[], None], Callable[[UUID], None]] = {}
         self._signalled: set[Topic] = set()
         self._outgoing: set[str] = set()
+        self._waiting = 0
+        self._only: UUID | None = None
+        """How often it was signalled that there is work since others were told so, and which execution the last one was
+        about."""
         self.has_peers = False
         """Has it heard of another process? Once it has, it believes in others for good: an idle NOTIFY does no harm."""
         self.is_followed = False
@@ -93,6 +98,11 @@ class Wakeups:
         listeners.append(wake)
         return lambda: listeners.remove(wake)
 
+    def subscribe_to_work(self, wake: Callable[[], None], tell: Callable[[UUID], None]) -> Callable[[], None]:
+        """Subscribe to work. Where another process says which execution is all there is, `tell` is called with that."""
+        self._tellers[wake] = tell
+        return self.subscribe(Topic.WORK, wake)
+
     def follow(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Subscribe to the log, and have other processes notify of it as soon as they do of work."""
         self._follows = True
@@ -100,13 +110,16 @@ class Wakeups:
             self._say([_FOLLOWS])
         return self.subscribe(Topic.LOG, wake)
 
-    def signal(self, topic: Topic) -> None:
-        """Wake this process's subscribers now, and other processes' soon.
+    def signal(self, topic: Topic, about: UUID | None = None) -> None:
+        """Wake this process's subscribers now, and other processes' soon. `about`: which execution can be claimed.
 
         A batch of appends ends in one round of the event loop for all its callers: of the hundreds of signals in it,
         the first one wakes, and the round's end once more, for whoever looked in between.
         """
         self._gathered += 1
+        if topic is Topic.WORK:
+            self._waiting += 1
+            self._only = about
         if topic not in self._signalled:
             if not self._signalled:
                 asyncio.get_running_loop().call_soon(self._end_round)
@@ -205,26 +218,52 @@ class Wakeups:
             words, self._outgoing = self._outgoing, set()
             if not words:
                 continue  # they went along with others
-            payload = f"{self._sender} {' '.join(sorted(words))}"
-            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
+            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._payload(words))
             many = self._gathered > FEW_SIGNALS
             if many or clock() >= window_ends:
                 self._gathered, window_ends = 0, clock() + COALESCE_SECONDS
             if many:
                 await asyncio.sleep(COALESCE_SECONDS)
 
+    def _payload(self, words: set[str]) -> str:
+        if Topic.WORK in words:
+            if self._waiting == 1 and self._only is not None:
+                words.add(f"{_ONLY}{self._only}")
+            self._waiting = 0
+        return f"{self._sender} {' '.join(sorted(words))}"
+
     def _received(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         sender, *words = str(payload).split()
         if sender == self._sender:
             return
         self.has_peers = True
-        for word in words:
-            if (topic := _TOPICS.get(word)) is not None:
+        only: UUID | None = None
+        for word in words:  # in order, in which the work comes after what it is about
+            if word == Topic.WORK and only is not None:
+                self._tell(only)
+            elif (topic := _TOPICS.get(word)) is not None:
                 self._wake(topic, from_others=True)
+            elif word.startswith(_ONLY):
+                only = _id(word.removeprefix(_ONLY))
             elif word == _HELLO:
                 self._say([_HERE, *self._own_news()])
             elif word == _FOLLOWS:
                 self.is_followed = True
 
+    def _tell(self, execution_id: UUID) -> None:
+        for wake in self._listeners[Topic.WORK]:
+            tell = self._tellers.get(wake)
+            if tell is None:
+                wake()
+            else:
+                tell(execution_id)
+
     def _own_news(self) -> list[str]:
         return [_FOLLOWS] if self._follows else []
+
+
+def _id(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None  # whoever may connect to the database can say anything

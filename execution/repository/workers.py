@@ -14,7 +14,7 @@ from execution.repository.database import Database
 from execution.repository.frontier import ClaimFrontier, columns_of
 from execution.repository.kept_connection import KeptConnection
 from execution.repository.reading import fetch, fetch_row
-from execution.repository.records import claimed_execution, execution_from_row
+from execution.repository.records import claimed_execution, execution_from_row, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +79,20 @@ class WorkerStore:
             list(kinds),
             list(kinds.values()),
             worker_id,
-            limit,
             f"worker:{worker_id}",
+            limit,
             *search.columns(),
         )
         claimed = [claimed_execution(row, worker_id, idempotent=kinds[row["kind"]]) for row in rows]
         frontier.end(search, claimed, limit)
         return claimed
+
+    async def claim_one(self, worker_id: UUID, kinds: Mapping[str, bool], execution_id: UUID) -> list[Execution]:
+        """Claim this execution, if it is due, of these kinds, and nobody else has it; otherwise nothing."""
+        rows = await self._claims.fetch(
+            "claim_execution", to_json(kinds), execution_id, worker_id, f"worker:{worker_id}"
+        )
+        return [claimed_execution(row, worker_id, idempotent=kinds[row["kind"]]) for row in rows]
 
     async def seconds_until_due(self, kinds: Sequence[str], frontier: ClaimFrontier | None = None) -> float | None:
         """Seconds until the next waiting execution of these kinds is due; None if none waits.

@@ -174,7 +174,7 @@ async def test_neither_a_claim_from_the_frontier_nor_its_wait_walks_over_what_wa
     async with reader.transaction(isolation="repeatable_read"):
         await reader.fetch("SELECT FROM workers")
         await hot.execute(f"UPDATE executions SET state = 'RUNNING' WHERE id <= to_hex_uuid({CLAIMED})")
-        claim, arguments = statement("claim_executions"), ("{noop}", "{f}", WORKER, 10, None)
+        claim, arguments = statement("claim_executions"), ("{noop}", "{f}", WORKER, None, 10)
         from_the_head = await plan_of(hot, claim, *arguments, "{}", "{}", "{}")
         since = f"now() - interval '{WAITING} seconds'"
         known = "{noop,noop,noop}", "{0,1,2}", await hot.fetchval(f"SELECT array_fill({since}, '{{3}}')::text")
@@ -191,7 +191,7 @@ async def test_neither_a_claim_from_the_frontier_nor_its_wait_walks_over_what_wa
 
 
 async def check_claim(full: asyncpg.Connection) -> None:
-    arguments = ("{noop,sleep}", "{f,f}", WORKER, 10, None, "{}", "{}", "{}")
+    arguments = ("{noop,sleep}", "{f,f}", WORKER, None, 10, "{}", "{}", "{}")
     plan = await plan_of(full, statement("claim_executions"), *arguments)
     assert "executions_claim" in plan.indexes
     assert plan.scanned_tables == set()

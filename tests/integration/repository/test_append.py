@@ -40,25 +40,38 @@ from tests.support.stored import (
 from tests.support.waiting import eventually
 
 S = ExecutionState
+EVERYTHING: dict[str, Any] = {
+    "parameters": {"path": "README.md", "deep": {"list": [1, 2.5, None, "ü"]}},
+    "agent_id": "writer",
+    "task_id": "task-1",
+    "priority": 3,
+    "run_at": at(60),
+    "retry_policy": RetryPolicy(max_attempts=1, error_types=("Boom",)),
+    "schedule_to_start": 30.5,
+    "start_to_close": 10.25,
+    "parent_id": WORKER,
+    "trace_context": "00-trace",
+}
+"""All that a submission may say."""
 
 
 class TestWritten:
     @pytest.mark.parametrize("situation", SITUATIONS)
     async def test_the_row_is_the_fold_of_the_log(self, repository: ExecutionRepository, situation: str) -> None:
-        log = SITUATIONS[situation](
-            parameters={"path": "README.md", "deep": {"list": [1, 2.5, None, "ü"]}},
-            agent_id="writer",
-            task_id="task-1",
-            priority=3,
-            run_at=at(60),
-            retry_policy=RetryPolicy(max_attempts=1, error_types=("Boom",)),
-            schedule_to_start=30.5,
-            start_to_close=10.25,
-            parent_id=WORKER,
-            trace_context="00-trace",
-        )
+        log = SITUATIONS[situation](**EVERYTHING)
         after = await store_log(repository, log)
         assert after == log.execution == await assert_row_is_fold(repository, after.id)
+
+    @pytest.mark.parametrize("another", [EVERYTHING, {}], ids=["alike", "unlike"])
+    @pytest.mark.parametrize("situation", SITUATIONS)
+    async def test_so_it_is_of_those_that_share_a_statement(
+        self, repository: ExecutionRepository, sql: AnyConnection, situation: str, another: dict[str, Any]
+    ) -> None:
+        """A single append goes by a statement of its own."""
+        logs = [SITUATIONS[situation](id=new_id(), **said) for said in (EVERYTHING, another)]
+        for log, after in zip(logs, await asyncio.gather(*(store_log(repository, log) for log in logs)), strict=True):
+            assert after == log.execution == await assert_row_is_fold(repository, after.id)
+        assert await sql.fetchval("SELECT count(DISTINCT xid) FROM execution_events") == len(logs[0].appends)
 
     async def test_progress_and_result_come_back_as_they_went_in(self, repository: ExecutionRepository) -> None:
         execution = await carry_out(repository, await submit(repository), ChangeState(target=S.RUNNING))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import pytest
@@ -24,6 +25,12 @@ from tests.support.waiting import eventually
 
 S = ExecutionState
 NOOP = {"noop": False}
+AnyClaim: TypeAlias = Callable[[WorkerStore, dict[str, bool], UUID], Awaitable[list[Execution]]]
+CLAIMS: dict[str, AnyClaim] = {
+    "search": lambda store, kinds, _: store.claim(WORKER, kinds, 1),
+    "one": lambda store, kinds, execution_id: store.claim_one(WORKER, kinds, execution_id),
+}
+"""The two ways to claim."""
 
 
 @pytest.fixture(autouse=True)
@@ -101,15 +108,21 @@ class TestOrder:
 class TestContract:
     """The claim is decided in SQL; here it is held against `evolve`."""
 
+    @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
     @pytest.mark.parametrize("idempotent", [True, False])
     @pytest.mark.parametrize("start_to_close", [None, 12.5, 3600])
     async def test_the_row_is_the_fold_of_the_log(
-        self, repository: ExecutionRepository, store: WorkerStore, idempotent: bool, start_to_close: float | None
+        self,
+        repository: ExecutionRepository,
+        store: WorkerStore,
+        idempotent: bool,
+        start_to_close: float | None,
+        claim: AnyClaim,
     ) -> None:
         before = await submit(
             repository, start_to_close=start_to_close, schedule_to_start=60.0, parameters={"a": [1]}, agent_id="writer"
         )
-        (claimed,) = await store.claim(WORKER, {"noop": idempotent}, 1)
+        (claimed,) = await claim(store, {"noop": idempotent, "sleep": not idempotent}, before.id)
         assert claimed == await assert_row_is_fold(repository, before.id)
         assert (claimed.state, claimed.version, claimed.lease_epoch) == (S.RUNNING, before.version + 1, 1)
         assert (claimed.worker_id, claimed.idempotent) == (WORKER, idempotent)
@@ -142,6 +155,31 @@ class TestContract:
         assert (claimed.updated_at, claimed.started_at) == (ahead, ahead)
         assert claimed.deadline == ahead + timedelta(seconds=10)
         assert (await repository.get_history(execution.id))[-1].occurred_at == ahead
+
+
+class TestOne:
+    async def test_it_and_no_other(self, repository: ExecutionRepository, store: WorkerStore) -> None:
+        urgent, wanted = await submit(repository, priority=9), await submit(repository)
+        assert [one.id for one in await store.claim_one(WORKER, NOOP, wanted.id)] == [wanted.id]
+        assert [one.id for one in await store.claim(WORKER, NOOP, 10)] == [urgent.id]
+
+    async def test_not_what_a_search_would_not_find(self, repository: ExecutionRepository, store: WorkerStore) -> None:
+        claimed = await submit(repository)
+        await store.claim(OTHER_WORKER, NOOP, 1)
+        not_due, of_another_kind = await submit_due(repository, 60), await submit(repository, kind="sleep")
+        created, ended = await submit(repository, start=False), await submit(repository)
+        await carry_out(repository, ended, Cancel())
+        for execution_id in (claimed.id, not_due.id, of_another_kind.id, created.id, ended.id, new_id()):
+            assert await store.claim_one(WORKER, NOOP, execution_id) == []
+
+    async def test_what_is_being_changed_is_not_waited_for(
+        self, repository: ExecutionRepository, store: WorkerStore, sql: AnyConnection
+    ) -> None:
+        changing = await submit(repository)
+        async with sql.transaction():
+            await sql.fetch("SELECT FROM executions WHERE id = $1 FOR UPDATE", changing.id)
+            assert await store.claim_one(WORKER, NOOP, changing.id) == []
+        assert len(await store.claim_one(WORKER, NOOP, changing.id)) == 1
 
 
 class TestRace:
@@ -177,13 +215,14 @@ async def claim_everything(store: WorkerStore, worker_id: UUID) -> list[Executio
 
 
 class TestDeadWorker:
+    @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
     async def test_it_gets_nothing(
-        self, repository: ExecutionRepository, store: WorkerStore, sql: AnyConnection
+        self, repository: ExecutionRepository, store: WorkerStore, sql: AnyConnection, claim: AnyClaim
     ) -> None:
-        await submit(repository)
+        execution = await submit(repository)
         await kill(sql, WORKER)
         assert await store.bury() == [WORKER]
-        assert await store.claim(WORKER, NOOP, 1) == []
+        assert await claim(store, NOOP, execution.id) == []
         assert await store.heartbeat(WORKER) is None
         assert len(await store.claim(OTHER_WORKER, NOOP, 1)) == 1
 
@@ -264,7 +303,7 @@ class TestRetired:
         execution = await submit(repository)
         async with sql.transaction():
             claim = statement("claim_executions")
-            assert len(await sql.fetch(claim, ["noop"], [False], WORKER, 1, None, [], [], [])) == 1
+            assert len(await sql.fetch(claim, ["noop"], [False], WORKER, None, 1, [], [], [])) == 1
             retirement = asyncio.create_task(store.retire(WORKER))
             await settled_or_waiting(retirement, sql)
         await retirement

@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
+from events.bus import InProcessEventBus
+from execution.domain.commands import Start
+from execution.event_emitter import ExecutionEventEmitter
+from execution.ids import new_id
 from execution.repository.database import Database
+from execution.repository.repository import ExecutionRepository
 from execution.repository.wakeups import CALM_SECONDS, CHANNEL, COALESCE_SECONDS, FEW_SIGNALS, Topic
+from execution.state_manager import ExecutionStateManager
+from tests.support.given import submission
 from tests.support.stored import AnyConnection
 from tests.support.waiting import eventually, no_leaked_tasks
 
@@ -85,6 +94,69 @@ async def test_and_other_processes_soon(sender: Database, receiver: Database) ->
     sender.wakeups.signal(Topic.CONTROL)
     sender.wakeups.signal(Topic.WORK)
     await control.woken()
+
+
+class Told:
+    """Hears of work, and of which execution."""
+
+    def __init__(self, database: Database) -> None:
+        self.of: asyncio.Queue[UUID | None] = asyncio.Queue()
+        database.wakeups.subscribe_to_work(lambda: self.of.put_nowait(None), self.of.put_nowait)
+
+    async def next(self) -> UUID | None:
+        async with asyncio.timeout(WITHIN):
+            return await self.of.get()
+
+
+class TestWhichExecution:
+    async def test_one_alone(self, sender: Database, receiver: Database) -> None:
+        told, ear, own = Told(receiver), Ear(receiver, Topic.WORK), Told(sender)
+        for one in (new_id(), new_id()):
+            sender.wakeups.signal(Topic.LOG)
+            sender.wakeups.signal(Topic.WORK, one)
+            assert await told.next() == one
+            await ear.woken()  # who wants to know of work only is woken as ever
+            assert await own.next() is None, "this process sees to its own without a word"
+
+    @pytest.mark.parametrize("about", [(new_id(), new_id()), (new_id(), None), (None, new_id()), (None,)])
+    async def test_not_where_there_is_more(
+        self, sender: Database, receiver: Database, about: tuple[UUID | None, ...]
+    ) -> None:
+        told = Told(receiver)
+        for one in about:
+            sender.wakeups.signal(Topic.WORK, one)
+        assert await told.next() is None
+        await asyncio.sleep(COALESCE_SECONDS)
+        after = new_id()
+        sender.wakeups.signal(Topic.WORK, after)
+        assert await told.next() == after
+
+    async def test_one_that_comes_before_the_other_was_said_is_not_forgotten(
+        self, sender: Database, receiver: Database
+    ) -> None:
+        told = Told(receiver)
+        sender.wakeups.signal(Topic.WORK, new_id())
+        await asyncio.sleep(0)  # its round has ended, and the notification is on its way or about to be
+        sender.wakeups.signal(Topic.WORK, second := new_id())
+        while await told.next() not in {None, second}:
+            pass
+
+    async def test_it_is_said_of_what_can_be_claimed(self, sender: Database, receiver: Database) -> None:
+        """What is due later needs a worker that asks when, and not one that finds nothing."""
+        told = Told(receiver)
+        manager = ExecutionStateManager(ExecutionRepository(sender), ExecutionEventEmitter(InProcessEventBus()))
+        due = await manager.create(submission())
+        assert await told.next() == due.id
+        await manager.create(submission(run_at=sender.clock.now() + timedelta(minutes=1)))
+        assert await told.next() is None
+        created = await manager.create(submission(start=False))
+        await manager.apply(created.id, Start())
+        assert await told.next() == created.id
+
+    async def test_what_is_no_id_is_work_all_the_same(self, receiver: Database, sql: AnyConnection) -> None:
+        told = Told(receiver)
+        await sql.execute("SELECT pg_notify($1, 'somebody only:nonsense work')", CHANNEL)
+        assert await told.next() is None
 
 
 async def test_a_burst_is_one_notification(sender: Database, receiver: Database) -> None:
