@@ -1,19 +1,20 @@
-"""A batch of appends as its statement and the array parameters of that, one array per column.
+"""A batch of appends as its statement and the parameters of that: one array per column, or of one append its values.
 
 Encoding an array costs the driver a good part of a microsecond per element, and that is most of what a batch costs this
 process. So nothing travels that PostgreSQL can know: an append's events are one JSON array, from which the statement
-takes the version, the parameters and the result; and of the other columns the arrays are as short as they can be.
+takes the version, the parameters and the result; and of the other columns the arrays are as short as they can be. The
+columns come in three groups:
 
-| array | what the statement makes of it |
-|---|---|
-| one element per append | each has its own value |
-| one element | every append of the batch has this value |
-| none (NULL) | no append has a value; where the statement says so: every row keeps the one it has |
+| group | the array | what the statement makes of it |
+|---|---|---|
+| each append's own | one element per append | each has its value |
+| shared as a rule | one element, or one per append | every append of the batch has this value |
+| rare | none (NULL), or one per append | no append has a value; where the statement says so, every row keeps its own |
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from execution.keyed_answer import KeyedAnswer
@@ -21,73 +22,25 @@ from execution.repository.append import Append
 from execution.repository.records import to_json
 from execution.repository.statements import statement
 
-Column = list[Any] | None
+Values = tuple[Any, ...]
 
 NO_EPOCH = -1
 """Stands for a write that is not a worker's: no execution has this epoch."""
+_EACH, _SHARED_BY_CREATIONS, _SHARED_BY_CHANGES = 3, 11, 18
+"""Where the groups end."""
 
 
 def creation(batch: Sequence[Append]) -> list[Any]:
     """The statement that creates them, and its parameters."""
-    new = [append.execution for append in batch]
-    return _written(
-        batch,
-        "create_execution",
-        "create_executions",
-        [one.id for one in new],
-        _shared([one.tenant_id for one in new]),
-        _shared([one.kind for one in new]),
-        _shared([one.state for one in new]),
-        _shared([one.priority for one in new]),
-        _sparse([one.agent_id for one in new]),
-        _sparse([one.task_id for one in new]),
-        _sparse([one.parent_id for one in new]),
-        _sparse([one.trace_context for one in new]),
-        _sparse([to_json(one.retry_policy.to_json()) if one.retry_policy else None for one in new]),
-        _sparse([one.schedule_to_start for one in new]),
-        _sparse([one.start_to_close for one in new]),
-        _sparse([one.deadline for one in new]),
-        _sparse([one.run_at if one.run_at != one.created_at else None for one in new]),
-        [one.created_at for one in new],
-        *_event_arguments(batch),
-        _shared([one.worker_id for one in new]),
-        _shared([one.idempotent for one in new]),
-    )
+    return _query("create_execution", "create_executions", batch, _values_of_creation, _SHARED_BY_CREATIONS)
 
 
 def change(batch: Sequence[Append]) -> list[Any]:
     """The statement that appends them to what exists, and its parameters."""
-    after = [append.execution for append in batch]
-    keeps_start = [append.keeps("started_at") for append in batch]
-    return _written(
-        batch,
-        "append_to_execution",
-        "append_events",
-        [one.id for one in after],
-        _shared([append.expected_version for append in batch]),
-        _shared([NO_EPOCH if append.lease_epoch is None else append.lease_epoch for append in batch]),
-        _shared([one.state for one in after]),
-        _shared([one.completed_at is not None for one in after]),
-        _shared([one.lease_epoch for one in after]),
-        _shared([one.worker_id for one in after]),
-        _shared([one.attempt for one in after]),
-        _shared([one.rescues for one in after]),
-        _shared([one.idempotent for one in after]),
-        _shared([one.pause_requested for one in after]),
-        _sparse([to_json(one.error) for one in after]),
-        _shared([one.progress.percentage for one in after]),
-        _shared([one.progress.message for one in after]),
-        _sparse([to_json(one.progress.context) if one.progress.context else None for one in after]),
-        _sparse([one.deadline for one in after]),
-        _sparse([None if append.keeps("run_at") else append.execution.run_at for append in batch]),
-        None if all(keeps_start) else [one.started_at for one in after],
-        [one.updated_at for one in after],
-        *_event_arguments(batch),
-        _shared(keeps_start),
-    )
+    return _query("append_to_execution", "append_events", batch, _values_of_change, _SHARED_BY_CHANGES)
 
 
-def answer_arguments(answers: Sequence[KeyedAnswer]) -> list[Column]:
+def answer_arguments(answers: Sequence[KeyedAnswer]) -> list[list[Any]]:
     """The parameters of `answer_idempotency_keys`, in the order in which all lock them."""
     batch = sorted(answers, key=lambda one: (one.reservation.tenant_id, one.reservation.key))
     return [
@@ -101,27 +54,82 @@ def answer_arguments(answers: Sequence[KeyedAnswer]) -> list[Column]:
     ]
 
 
-def _written(batch: Sequence[Append], one: str, many: str, *columns: Column) -> list[Any]:
-    """By the statement for many, or by the one for a single append, which takes values instead of arrays of one."""
+def _query(
+    one: str, many: str, batch: Sequence[Append], values: Callable[[Append], Values], shared_until: int
+) -> list[Any]:
     if len(batch) == 1:
-        return [statement(one), *(None if column is None else column[0] for column in columns)]
-    return [statement(many), *columns]
-
-
-def _event_arguments(batch: Sequence[Append]) -> list[Column]:
-    """Who caused the events, and the events: every event of one append has its time and its actor in common."""
+        return [statement(one), *values(batch[0])]
+    columns = list(zip(*map(values, batch), strict=True))
     return [
-        _shared([append.command_id for append in batch]),
-        _shared([append.actor for append in batch]),
-        [append.events for append in batch],
+        statement(many),
+        *columns[:_EACH],
+        *map(_shared, columns[_EACH:shared_until]),
+        *map(_sparse, columns[shared_until:]),
     ]
 
 
-def _shared(column: list[Any]) -> Column:
-    """The column of a value that most batches have in common."""
+def _values_of_creation(append: Append) -> Values:
+    new = append.execution
+    return (
+        new.id,
+        new.created_at,
+        append.events,
+        # shared as a rule
+        new.tenant_id,
+        new.kind,
+        new.state,
+        new.priority,
+        new.idempotent,
+        append.command_id,
+        append.actor,
+        new.worker_id,
+        # rare
+        new.agent_id,
+        new.task_id,
+        new.parent_id,
+        new.trace_context,
+        to_json(new.retry_policy.to_json()) if new.retry_policy else None,
+        new.schedule_to_start,
+        new.start_to_close,
+        new.deadline,
+        new.run_at if new.run_at != new.created_at else None,
+    )
+
+
+def _values_of_change(append: Append) -> Values:
+    after, progress, keeps_start = append.execution, append.execution.progress, append.keeps("started_at")
+    return (
+        after.id,
+        after.updated_at,
+        append.events,
+        # shared as a rule
+        append.expected_version,
+        NO_EPOCH if append.lease_epoch is None else append.lease_epoch,
+        after.state,
+        after.completed_at is not None,
+        after.lease_epoch,
+        after.attempt,
+        after.rescues,
+        after.idempotent,
+        after.pause_requested,
+        progress.percentage,
+        keeps_start,
+        append.command_id,
+        append.actor,
+        after.worker_id,
+        progress.message,
+        # rare
+        to_json(progress.context) if progress.context else None,
+        to_json(after.error),
+        after.deadline,
+        None if append.keeps("run_at") else after.run_at,
+        None if keeps_start else after.started_at,
+    )
+
+
+def _shared(column: Values) -> Values:
     return column[:1] if column.count(column[0]) == len(column) else column
 
 
-def _sparse(column: list[Any]) -> Column:
-    """The column of a value that most appends do not have."""
+def _sparse(column: Values) -> Values | None:
     return None if column.count(None) == len(column) else column

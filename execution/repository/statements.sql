@@ -6,7 +6,7 @@
 
 -- name: create_executions
 -- Insert new executions with their first events. Executions whose id exists are left alone and not counted as written.
--- One that a worker starts at once ($19) has that worker's claim as its last event, and is left out if the worker was
+-- One that a worker starts at once (worker_id) has that worker's claim as its last event, and is left out if the worker was
 -- declared dead, as `claim_executions` would; for the rest see there.
 -- Index: executions_pkey, workers_pkey. Without ON CONFLICT one repeated id would fail the whole batch.
 -- How a column's array may be shortened stands in `batches.py`: coalesce(t.x, ($n)[1]) reads one of a value that every
@@ -14,24 +14,25 @@
 -- versions count up from 1, and the first one's submission holds the parameters.
 WITH item AS (
     SELECT
-        id, events, created_at, agent_id, task_id, parent_id, trace_context, retry_policy, schedule_to_start,
-        start_to_close, deadline, coalesce(run_at, created_at) AS run_at,
-        coalesce(tenant_id, ($2)[1]) AS tenant_id, coalesce(kind, ($3)[1]) AS kind, coalesce(state, ($4)[1]) AS state,
-        coalesce(priority, ($5)[1]) AS priority, coalesce(command_id, ($16)[1]) AS command_id,
-        CASE cardinality($17) WHEN 1 THEN ($17)[1] ELSE actor END AS actor,
-        CASE cardinality($19) WHEN 1 THEN ($19)[1] ELSE worker_id END AS worker_id,
-        coalesce(idempotent, ($20)[1]) AS idempotent
+        id, created_at, events,
+        coalesce(tenant_id, ($4)[1]) AS tenant_id, coalesce(kind, ($5)[1]) AS kind, coalesce(state, ($6)[1]) AS state,
+        coalesce(priority, ($7)[1]) AS priority, coalesce(idempotent, ($8)[1]) AS idempotent,
+        coalesce(command_id, ($9)[1]) AS command_id,
+        CASE cardinality($10) WHEN 1 THEN ($10)[1] ELSE actor END AS actor,
+        CASE cardinality($11) WHEN 1 THEN ($11)[1] ELSE worker_id END AS worker_id,
+        agent_id, task_id, parent_id, trace_context, retry_policy, schedule_to_start, start_to_close, deadline,
+        coalesce(run_at, created_at) AS run_at
     FROM unnest(
-        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[], $8::uuid[],
-        $9::text[], $10::jsonb[], $11::float8[], $12::float8[], $13::timestamptz[], $14::timestamptz[],
-        $15::timestamptz[], $16::uuid[], $17::text[], $18::jsonb[], $19::uuid[], $20::boolean[]
+        $1::uuid[], $2::timestamptz[], $3::jsonb[],
+        $4::text[], $5::text[], $6::text[], $7::smallint[], $8::boolean[], $9::uuid[], $10::text[], $11::uuid[],
+        $12::text[], $13::text[], $14::uuid[], $15::text[], $16::jsonb[], $17::float8[], $18::float8[],
+        $19::timestamptz[], $20::timestamptz[]
     ) AS t (
-        id, tenant_id, kind, state, priority, agent_id, task_id, parent_id, trace_context, retry_policy,
-        schedule_to_start, start_to_close, deadline, run_at, created_at, command_id, actor, events, worker_id,
-        idempotent
+        id, created_at, events, tenant_id, kind, state, priority, idempotent, command_id, actor, worker_id,
+        agent_id, task_id, parent_id, trace_context, retry_policy, schedule_to_start, start_to_close, deadline, run_at
     )
 ), live AS (
-    SELECT id FROM workers WHERE id = ANY ($19) AND dead_at IS NULL
+    SELECT id FROM workers WHERE id = ANY ($11) AND dead_at IS NULL
 )
 -- then: creation
 SELECT array_agg(id) AS written FROM inserted HAVING count(*) < cardinality($1);
@@ -40,14 +41,14 @@ SELECT array_agg(id) AS written FROM inserted HAVING count(*) < cardinality($1);
 -- The same of one execution, each of its columns as it is: arrays of one cost PostgreSQL and the driver a fifth of the whole.
 WITH item AS (
     SELECT
-        $1::uuid AS id, $2::text AS tenant_id, $3::text AS kind, $4::text AS state, $5::smallint AS priority,
-        $6::text AS agent_id, $7::text AS task_id, $8::uuid AS parent_id, $9::text AS trace_context,
-        $10::jsonb AS retry_policy, $11::float8 AS schedule_to_start, $12::float8 AS start_to_close,
-        $13::timestamptz AS deadline, coalesce($14::timestamptz, $15) AS run_at, $15::timestamptz AS created_at,
-        $16::uuid AS command_id, $17::text AS actor, $18::jsonb AS events, $19::uuid AS worker_id,
-        $20::boolean AS idempotent
+        $1::uuid AS id, $2::timestamptz AS created_at, $3::jsonb AS events,
+        $4::text AS tenant_id, $5::text AS kind, $6::text AS state, $7::smallint AS priority, $8::boolean AS idempotent,
+        $9::uuid AS command_id, $10::text AS actor, $11::uuid AS worker_id,
+        $12::text AS agent_id, $13::text AS task_id, $14::uuid AS parent_id, $15::text AS trace_context,
+        $16::jsonb AS retry_policy, $17::float8 AS schedule_to_start, $18::float8 AS start_to_close,
+        $19::timestamptz AS deadline, coalesce($20::timestamptz, $2) AS run_at
 ), live AS (
-    SELECT id FROM workers WHERE id = $19 AND dead_at IS NULL
+    SELECT id FROM workers WHERE id = $11 AND dead_at IS NULL
 )
 -- then: creation
 SELECT array_agg(id) AS written FROM inserted HAVING count(*) < 1;
@@ -83,34 +84,34 @@ SELECT array_agg(id) AS written FROM inserted HAVING count(*) < 1;
 
 -- name: append_events
 -- Append events to existing executions and move their rows to the state after them, where the row still has the version
--- the decision was made on and, for a worker's write, the lease epoch of its claim ($3; -1: not a worker's write).
+-- the decision was made on and, for a worker's write, the lease epoch of its claim (-1: not a worker's write).
 -- Answers nothing when all were written, otherwise the ids of those that were.
 -- Index: executions_pkey. Without the version guard two decisions on one state would both stand; without the epoch guard
 -- a worker that was declared dead could re-read the version and write on. `events` as above, from expected_version + 1
 -- on; a result stands in the `completed` event, which is the last one of an end. run_at null, started_at: as it was.
 WITH item AS (
     SELECT
-        id, events, error, progress_context, deadline, run_at, started_at, updated_at,
-        coalesce(expected_version, ($2)[1]) AS expected_version, coalesce(expected_epoch, ($3)[1]) AS expected_epoch,
-        coalesce(state, ($4)[1]) AS state, coalesce(has_ended, ($5)[1]) AS has_ended,
-        coalesce(lease_epoch, ($6)[1]) AS lease_epoch,
-        CASE cardinality($7) WHEN 1 THEN ($7)[1] ELSE worker_id END AS worker_id, coalesce(attempt, ($8)[1]) AS attempt,
-        coalesce(rescues, ($9)[1]) AS rescues, coalesce(idempotent, ($10)[1]) AS idempotent,
-        coalesce(pause_requested, ($11)[1]) AS pause_requested,
+        id, updated_at, events,
+        coalesce(expected_version, ($4)[1]) AS expected_version, coalesce(expected_epoch, ($5)[1]) AS expected_epoch,
+        coalesce(state, ($6)[1]) AS state, coalesce(has_ended, ($7)[1]) AS has_ended,
+        coalesce(lease_epoch, ($8)[1]) AS lease_epoch, coalesce(attempt, ($9)[1]) AS attempt,
+        coalesce(rescues, ($10)[1]) AS rescues, coalesce(idempotent, ($11)[1]) AS idempotent,
+        coalesce(pause_requested, ($12)[1]) AS pause_requested,
         coalesce(progress_percentage, ($13)[1]) AS progress_percentage,
-        CASE cardinality($14) WHEN 1 THEN ($14)[1] ELSE progress_message END AS progress_message,
-        coalesce(command_id, ($20)[1]) AS command_id,
-        CASE cardinality($21) WHEN 1 THEN ($21)[1] ELSE actor END AS actor,
-        coalesce(keeps_start, ($23)[1]) AS keeps_start
+        coalesce(keeps_start, ($14)[1]) AS keeps_start, coalesce(command_id, ($15)[1]) AS command_id,
+        CASE cardinality($16) WHEN 1 THEN ($16)[1] ELSE actor END AS actor,
+        CASE cardinality($17) WHEN 1 THEN ($17)[1] ELSE worker_id END AS worker_id,
+        CASE cardinality($18) WHEN 1 THEN ($18)[1] ELSE progress_message END AS progress_message,
+        progress_context, error, deadline, run_at, started_at
     FROM unnest(
-        $1::uuid[], $2::int[], $3::int[], $4::text[], $5::boolean[], $6::int[], $7::uuid[], $8::int[], $9::int[],
-        $10::boolean[], $11::boolean[], $12::jsonb[], $13::float8[], $14::text[], $15::jsonb[], $16::timestamptz[],
-        $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::uuid[], $21::text[], $22::jsonb[],
-        $23::boolean[]
+        $1::uuid[], $2::timestamptz[], $3::jsonb[],
+        $4::int[], $5::int[], $6::text[], $7::boolean[], $8::int[], $9::int[], $10::int[], $11::boolean[],
+        $12::boolean[], $13::float8[], $14::boolean[], $15::uuid[], $16::text[], $17::uuid[], $18::text[],
+        $19::jsonb[], $20::jsonb[], $21::timestamptz[], $22::timestamptz[], $23::timestamptz[]
     ) AS t (
-        id, expected_version, expected_epoch, state, has_ended, lease_epoch, worker_id, attempt, rescues,
-        idempotent, pause_requested, error, progress_percentage, progress_message, progress_context, deadline,
-        run_at, started_at, updated_at, command_id, actor, events, keeps_start
+        id, updated_at, events, expected_version, expected_epoch, state, has_ended, lease_epoch, attempt, rescues,
+        idempotent, pause_requested, progress_percentage, keeps_start, command_id, actor, worker_id, progress_message,
+        progress_context, error, deadline, run_at, started_at
     )
 )
 -- then: change
@@ -120,12 +121,13 @@ SELECT array_agg(id) AS written FROM updated HAVING count(*) < cardinality($1);
 -- The same of one execution, as `create_execution`.
 WITH item AS (
     SELECT
-        $1::uuid AS id, $2::int AS expected_version, $3::int AS expected_epoch, $4::text AS state, $5::boolean AS has_ended,
-        $6::int AS lease_epoch, $7::uuid AS worker_id, $8::int AS attempt, $9::int AS rescues, $10::boolean AS idempotent,
-        $11::boolean AS pause_requested, $12::jsonb AS error, $13::float8 AS progress_percentage,
-        $14::text AS progress_message, $15::jsonb AS progress_context, $16::timestamptz AS deadline,
-        $17::timestamptz AS run_at, $18::timestamptz AS started_at, $19::timestamptz AS updated_at, $20::uuid AS command_id,
-        $21::text AS actor, $22::jsonb AS events, $23::boolean AS keeps_start
+        $1::uuid AS id, $2::timestamptz AS updated_at, $3::jsonb AS events,
+        $4::int AS expected_version, $5::int AS expected_epoch, $6::text AS state, $7::boolean AS has_ended,
+        $8::int AS lease_epoch, $9::int AS attempt, $10::int AS rescues, $11::boolean AS idempotent,
+        $12::boolean AS pause_requested, $13::float8 AS progress_percentage, $14::boolean AS keeps_start,
+        $15::uuid AS command_id, $16::text AS actor, $17::uuid AS worker_id, $18::text AS progress_message,
+        $19::jsonb AS progress_context, $20::jsonb AS error, $21::timestamptz AS deadline, $22::timestamptz AS run_at,
+        $23::timestamptz AS started_at
 )
 -- then: change
 SELECT array_agg(id) AS written FROM updated HAVING count(*) < 1;

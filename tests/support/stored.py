@@ -101,6 +101,13 @@ async def open_transactions(sql: AnyConnection) -> int:
     return left_open
 
 
+async def nobody_else_is_connected(sql: AnyConnection) -> bool:
+    """Is this the database's only session? One that was closed is seen for a moment yet."""
+    return not await sql.fetch(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+
 async def cut_append_lanes(sql: AnyConnection) -> int:
     """Terminate the backends whose last statement was an append; how many there were."""
     cut: int = await sql.fetchval(

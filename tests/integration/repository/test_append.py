@@ -32,6 +32,7 @@ from tests.support.stored import (
     AnyConnection,
     assert_row_is_fold,
     carry_out,
+    nobody_else_is_connected,
     open_transactions,
     store_log,
     submit,
@@ -240,9 +241,4 @@ class TestStop:
     async def test_nothing_stays_connected(self, database_url: str, sql: AnyConnection) -> None:
         async with Database(database_url) as database:
             await submit(ExecutionRepository(database))
-
-        async def alone() -> bool:
-            others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            return not await sql.fetch(others)
-
-        await eventually(alone, within=5, what="only the test's own connection is left")
+        await eventually(lambda: nobody_else_is_connected(sql), within=5, what="only the test's connection is left")

@@ -24,7 +24,7 @@ from execution.repository.database import Database
 from execution.repository.schema import EXPECTED_REVISION, known_revisions, migrate
 from execution.repository.tables import Xid8, metadata
 from tests.support.database import own_database
-from tests.support.stored import AnyConnection, waiting_sessions
+from tests.support.stored import AnyConnection, nobody_else_is_connected, waiting_sessions
 from tests.support.waiting import eventually
 
 LOCK_KEY = 0x657865637574
@@ -173,7 +173,8 @@ class TestCheck:
         await refusal(empty_url)
         connection = await asyncpg.connect(empty_url)
         try:
-            others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            assert await connection.fetch(others) == []
+            await eventually(
+                lambda: nobody_else_is_connected(connection), within=5, what="only the test's connection is left"
+            )
         finally:
             await connection.close()
