@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, TypeAlias
+
+Sampler: TypeAlias = Callable[[int], Awaitable[list[float]]]
+"""Milliseconds that each of so many executions took, one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)

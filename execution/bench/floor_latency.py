@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
 
+from execution.bench.figures import Sampler
 from execution.bench.floor import FloorRun, claim_batch, connected, create_batch, finish_batch
 from execution.ids import new_id
 
@@ -24,33 +25,43 @@ ONE = FloorRun(executions=1)
 SECONDS_TO_ANSWER = 30.0
 
 
-async def in_one_process(url: str, samples: int) -> list[float]:
-    """Milliseconds of the chain over one connection."""
+@asynccontextmanager
+async def in_one_process(url: str) -> AsyncIterator[Sampler]:
+    """The chain over one connection."""
     async with connected(url) as connection:
         worker_id = new_id()
-        latencies = []
-        for _ in range(samples):
-            started = time.perf_counter()
+
+        async def one() -> None:
             await create_batch(connection, 1, ONE)
             await finish_batch(connection, await claim_batch(connection, worker_id), worker_id, ONE)
-            latencies.append((time.perf_counter() - started) * 1000)
-    return latencies
+
+        yield lambda samples: timed(one, samples)
 
 
-async def across_processes(url: str, samples: int) -> list[float]:
-    """Milliseconds from the creation here to having read the row that the other process has ended."""
+@asynccontextmanager
+async def across_processes(url: str) -> AsyncIterator[Sampler]:
+    """From the creation here to having read the row that the other process has ended."""
     async with connected(url) as connection:
         ended = await notified(connection, TO_SUBMITTER)
-        latencies = []
+
+        async def one() -> None:
+            (created,) = await create_batch(connection, 1, ONE)
+            await connection.execute("SELECT pg_notify($1, '')", TO_WORKER)
+            await _wait(ended)
+            await connection.fetchrow("SELECT * FROM executions WHERE id = $1", created)
+
         async with _other_process(url):
             await _wait(ended)  # it says that it listens
-            for _ in range(samples):
-                started = time.perf_counter()
-                (created,) = await create_batch(connection, 1, ONE)
-                await connection.execute("SELECT pg_notify($1, '')", TO_WORKER)
-                await _wait(ended)
-                await connection.fetchrow("SELECT * FROM executions WHERE id = $1", created)
-                latencies.append((time.perf_counter() - started) * 1000)
+            yield lambda samples: timed(one, samples)
+
+
+async def timed(one: Callable[[], Awaitable[object]], samples: int) -> list[float]:
+    """Milliseconds that each took, one after the other."""
+    latencies = []
+    for _ in range(samples):
+        started = time.perf_counter()
+        await one()
+        latencies.append((time.perf_counter() - started) * 1000)
     return latencies
 
 

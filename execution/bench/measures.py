@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from execution.bench import floor, floor_latency, service_runs
-from execution.bench.databases import on_fresh_database
-from execution.bench.figures import Against, Extent, Figures
+from execution.bench.databases import fresh_database, on_fresh_database
+from execution.bench.figures import Against, Extent, Figures, Sampler
 from execution.bench.idle_queries import idle_queries_per_minute
 from execution.bench.worker_memory import worker_rss_mib
 from execution.embedded import EmbeddedPostgres
 
 Say = Callable[[str], None]
-Samples = Callable[[str, int], Awaitable[list[float]]]
+Side = Callable[[str], AbstractAsyncContextManager[Sampler]]
 
 PROGRESS_REPORTS = 3
+PIECE = 50
+"""So many executions are sampled of one side before it is the other one's turn."""
 
 
 @asynccontextmanager
@@ -34,9 +36,9 @@ async def measure(server: EmbeddedPostgres, extent: Extent, say: Say) -> Figures
     noop = await _throughput(server.url, extent, 0, say)
     progress = await _throughput(server.url, extent, PROGRESS_REPORTS, say)
     say("latency of one at a time")
-    idle = await _latency(server.url, extent, service_runs.idle_latencies, floor_latency.in_one_process)
+    idle = await _latency(server.url, extent, service_runs.in_one_process, floor_latency.in_one_process)
     say("latency of one at a time, submitted in one process and run in another")
-    across = await _latency(server.url, extent, service_runs.latencies_across_processes, floor_latency.across_processes)
+    across = await _latency(server.url, extent, service_runs.across_processes, floor_latency.across_processes)
     say(f"memory of a worker with {extent.queued:,} waiting and 200 running")
     memory = await on_fresh_database(server.url, lambda url: worker_rss_mib(url, extent.queued))
     say(f"queries of a worker and 100 watchers that have nothing to do, for {extent.idle_seconds:.0f} s")
@@ -72,15 +74,20 @@ async def _throughput(server_url: str, extent: Extent, reports: int, say: Say) -
     return against
 
 
-async def _latency(server_url: str, extent: Extent, service: Samples, by_hand: Samples) -> Against:
-    """Both sides in turn, a share of the samples in each round; a first tenth warms up and does not count."""
-    share, warm_up = extent.idle_samples // extent.rounds, extent.idle_samples // 10
-
-    async def sampled(samples: Samples) -> list[float]:
-        return (await on_fresh_database(server_url, lambda url: samples(url, warm_up + share)))[warm_up:]
-
+async def _latency(server_url: str, extent: Extent, service: Side, by_hand: Side) -> Against:
+    """Both sides, each open in a database of its own, in turn and in small pieces: on a machine that others share, its
+    speed can change within a second. A first tenth warms up and does not count.
+    """
     against = Against(service=[], floor=[])
-    for _ in range(extent.rounds):
-        against.service.extend(await sampled(service))
-        against.floor.extend(await sampled(by_hand))
+    async with (
+        fresh_database(server_url, "bench_service") as services,
+        fresh_database(server_url, "bench_by_hand") as floors,
+        service(services) as served,
+        by_hand(floors) as done_by_hand,
+    ):
+        for sampled in (served, done_by_hand):
+            await sampled(extent.idle_samples // 10)
+        for _ in range(0, extent.idle_samples, PIECE):
+            against.service.extend(await served(PIECE))
+            against.floor.extend(await done_by_hand(PIECE))
     return against

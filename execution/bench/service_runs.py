@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from execution.bench.command_process import command_process
+from execution.bench.figures import Sampler
+from execution.bench.floor_latency import timed
 from execution.domain.execution import Execution
 from execution.handlers import HandlerRegistry
 from execution.service import ExecutionService
@@ -57,27 +59,24 @@ async def per_second(service: ExecutionService, executions: int, progress_report
         stop_listening()
 
 
-async def idle_latencies(url: str, samples: int) -> list[float]:
-    """Milliseconds from submitting to having the ended execution, one at a time, with the worker in this process."""
+@asynccontextmanager
+async def in_one_process(url: str) -> AsyncIterator[Sampler]:
+    """From submitting one to having the ended execution, with the worker in this process."""
     async with service_with_worker(url) as service:
-        return await _latencies(service, samples)
+        yield lambda samples: timed(lambda: _run_one(service), samples)
 
 
-async def latencies_across_processes(url: str, samples: int) -> list[float]:
+@asynccontextmanager
+async def across_processes(url: str) -> AsyncIterator[Sampler]:
     """The same, with the worker in a process of its own."""
     settings = Settings.load(database_url=url, log_level="WARNING")
     async with command_process("worker", url), open_service(settings) as service:
-        return await _latencies(service, samples)
+        yield lambda samples: timed(lambda: _run_one(service), samples)
 
 
-async def _latencies(service: ExecutionService, samples: int) -> list[float]:
-    latencies = []
-    for _ in range(samples):
-        started = time.perf_counter()
-        execution = await service.create_execution("noop")
-        await service.wait(execution.id, LONGEST_RUN_SECONDS)
-        latencies.append((time.perf_counter() - started) * 1000)
-    return latencies
+async def _run_one(service: ExecutionService) -> None:
+    execution = await service.create_execution("noop")
+    await service.wait(execution.id, LONGEST_RUN_SECONDS)
 
 
 async def _submit(service: ExecutionService, share: int, parameters: dict[str, int]) -> None:
