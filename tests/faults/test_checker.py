@@ -18,7 +18,7 @@ from execution.domain.state import ExecutionState
 from execution.ids import new_id
 from execution.repository.workers import WorkerStore
 from execution.service import ExecutionService
-from tests.support.checker import Acknowledged, check_acknowledged, check_database
+from tests.support.checker import AT_ONCE, Acknowledged, check_acknowledged, check_database
 from tests.support.given import OTHER_WORKER, SITUATIONS, T0, WORKER, Log, at, failed, running
 from tests.support.log_checker import check_log
 from tests.support.progress_checker import OVERDUE_SLACK, LiveWorker, what_is_wrong
@@ -128,6 +128,21 @@ class TestLogs:
         await sql.execute(statement)
         with pytest.raises(AssertionError, match=complaint):
             await check_database(database_url)
+
+    async def test_it_is_found_among_many(
+        self, client: ExecutionService, database_url: str, sql: AnyConnection
+    ) -> None:
+        """They are read piece by piece: the last of them, too, and each once."""
+        created = await asyncio.gather(*(submit(client.repository, start=False) for _ in range(2 * AT_ONCE + 1)))
+        assert await check_database(database_url) == {"CREATED": len(created)}
+        acknowledged = {one.id: Acknowledged(answers=[one]) for one in created}
+        await check_acknowledged(database_url, acknowledged)
+        last = max(one.id for one in created)
+        await sql.execute("DELETE FROM execution_events WHERE execution_id = $1", last)
+        with pytest.raises(AssertionError, match=f"{last}: the fold of its log is not its row"):
+            await check_database(database_url)
+        with pytest.raises(AssertionError, match=f"{last}: acknowledged, and not in the log"):
+            await check_acknowledged(database_url, acknowledged)
 
     async def test_an_open_transaction_is_found(
         self, client: ExecutionService, database_url: str, sql: AnyConnection

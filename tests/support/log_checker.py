@@ -40,38 +40,42 @@ def _after(execution: Execution | None, events: Sequence[Event]) -> Execution:
 
 def _check_writer(before: Execution, events: Sequence[Event]) -> None:
     """No worker writes but the holder. (Whose claim it was decides at the append's beginning: it may end the hold.)"""
-    writer = events[0].actor or ""
-    where = _where(before, events[0])
-    assert all((event.actor or "") == writer for event in events), f"{where}: one append, several actors"
+    first, writer = events[0], events[0].actor or ""
+    assert all((event.actor or "") == writer for event in events), (
+        f"{_where(before, first)}: one append, several actors"
+    )
     if not writer.startswith("worker:"):
         return
     claimed_by = events[0].data.get("worker_id")
     if claimed_by is None:
-        assert writer == f"worker:{before.worker_id}", f"{where}: written by {writer}, held by {before.worker_id}"
+        assert writer == f"worker:{before.worker_id}", (
+            f"{_where(before, first)}: written by {writer}, held by {before.worker_id}"
+        )
     else:
-        assert before.worker_id is None, f"{where}: claimed while {before.worker_id} held it"
-        assert writer == f"worker:{claimed_by}", f"{where}: {writer} claimed it for {claimed_by}"
-        assert events[0].data["lease_epoch"] == before.lease_epoch + 1, f"{where}: its claim did not raise the epoch"
+        assert before.worker_id is None, f"{_where(before, first)}: claimed while {before.worker_id} held it"
+        assert writer == f"worker:{claimed_by}", f"{_where(before, first)}: {writer} claimed it for {claimed_by}"
+        assert events[0].data["lease_epoch"] == before.lease_epoch + 1, (
+            f"{_where(before, first)}: its claim did not raise the epoch"
+        )
 
 
 def _check_step(before: Execution, event: Event, after: Execution, *, ended_here: bool) -> None:
-    where = _where(before, event)
-    assert after.lease_epoch >= before.lease_epoch, f"{where}: its lease epoch fell"
-    assert event.occurred_at >= before.updated_at, f"{where}: it is earlier than what went before"
+    assert after.lease_epoch >= before.lease_epoch, f"{_where(before, event)}: its lease epoch fell"
+    assert event.occurred_at >= before.updated_at, f"{_where(before, event)}: it is earlier than what went before"
     if event.type is EventType.STATE_CHANGED:
-        _check_transition(before, after, where)
+        _check_transition(before, event, after)
     else:
-        assert after.state is before.state, f"{where}: {event.type} changed its state"
-        assert ended_here == (event.type is EventType.COMPLETED), f"{where}: {event.type} out of place"
-        assert ended_here or not before.is_terminal, f"{where}: {event.type} after its end"
+        assert after.state is before.state, f"{_where(before, event)}: {event.type} changed its state"
+        assert ended_here == (event.type is EventType.COMPLETED), f"{_where(before, event)}: {event.type} out of place"
+        assert ended_here or not before.is_terminal, f"{_where(before, event)}: {event.type} after its end"
 
 
-def _check_transition(before: Execution, after: Execution, where: str) -> None:
+def _check_transition(before: Execution, event: Event, after: Execution) -> None:
     allowed = ExecutionStateTransitionValidator.VALID_TRANSITIONS[before.state]
-    assert after.state in allowed, f"{where}: {before.state} was followed by {after.state}"
+    assert after.state in allowed, f"{_where(before, event)}: {before.state} was followed by {after.state}"
     if before.is_terminal:
         is_retry = after.state is ExecutionState.PENDING and after.attempt == before.attempt + 1
-        assert is_retry, f"{where}: left its end without a retry"
+        assert is_retry, f"{_where(before, event)}: left its end without a retry"
 
 
 def _where(execution: Execution, event: Event) -> str:

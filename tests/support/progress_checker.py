@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection
+import sys
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from uuid import UUID
 
 from execution.domain.execution import Execution
@@ -16,6 +17,11 @@ from tests.support.waiting import eventually
 
 OVERDUE_SLACK = timedelta(seconds=8)
 """How far past its deadline nothing may be: the worker's own time for a RUNNING one, and a rescuer's round."""
+
+_AT_ONCE = 200
+"""So many executions are read together: those that are open may be more than fit into memory."""
+_NAMED = 10
+"""So many of those that stand still are told of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +36,19 @@ class LiveWorker:
 
 async def check_progress_or_reason(connection: AnyConnection, *, within: float) -> None:
     """Whatever stands still without a reason must have moved, or have got one, after `within` seconds."""
-    stuck = await _standing_still(connection)
+    stuck = {one: wrong async for one, wrong in _standing_still(connection)}
 
     async def all_moved() -> bool:
-        still = await _standing_still(connection) if stuck else {}
-        for key in stuck.keys() - still.keys():
-            del stuck[key]
+        nonlocal stuck
+        if stuck:
+            stuck = {one: wrong async for one, wrong in _standing_still(connection) if one in stuck}
         return not stuck
 
     try:
         await eventually(all_moved, within=within, what="every open execution moves on")
     except AssertionError:
-        raise AssertionError(f"neither progress nor a reason: {'; '.join(stuck.values())}") from None
+        some = "; ".join(f"{one} {wrong}" for (one, _), wrong in islice(stuck.items(), _NAMED))
+        raise AssertionError(f"{len(stuck)} with neither progress nor a reason: {some}") from None
 
 
 def what_is_wrong(execution: Execution, workers: Collection[LiveWorker], now: datetime) -> str | None:
@@ -59,23 +66,23 @@ def what_is_wrong(execution: Execution, workers: Collection[LiveWorker], now: da
     return None
 
 
-async def _standing_still(connection: AnyConnection) -> dict[tuple[UUID, int], str]:
+async def _standing_still(connection: AnyConnection) -> AsyncIterator[tuple[tuple[UUID, int], str]]:
     """What has no reason to stand where it stands: id and version, and what is wrong with it."""
-    now: datetime = await connection.fetchval("SELECT clock_timestamp()")
-    rows = await connection.fetch("SELECT * FROM executions WHERE completed_at IS NULL")
-    executions = [execution_from_row(row) for row in rows]
-    workers = await _live_workers(connection, executions)
-    return {
-        (execution.id, execution.version): f"{execution.id} is {execution.state}: {wrong}"
-        for execution in executions
-        if (wrong := what_is_wrong(execution, workers, now))
-    }
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        workers = await _live_workers(connection)
+        async for row in connection.cursor("SELECT * FROM executions WHERE completed_at IS NULL", prefetch=_AT_ONCE):
+            execution = execution_from_row(row)
+            if wrong := what_is_wrong(execution, workers, now):
+                # A whole backlog may stand still for the same reason: one text for all.
+                yield (execution.id, execution.version), sys.intern(f"is {execution.state}: {wrong}")
 
 
-async def _live_workers(connection: AnyConnection, executions: Collection[Execution]) -> list[LiveWorker]:
-    held = Counter(execution.worker_id for execution in executions)
+async def _live_workers(connection: AnyConnection) -> list[LiveWorker]:
     rows = await connection.fetch(
-        "SELECT id, kinds, concurrency FROM workers WHERE dead_at IS NULL"
+        "SELECT id, kinds, concurrency,"
+        " (SELECT count(*) FROM executions WHERE worker_id = workers.id AND completed_at IS NULL) AS holds"
+        " FROM workers WHERE dead_at IS NULL"
         " AND heartbeat_at >= clock_timestamp() - make_interval(secs => timeout_seconds)"
     )
-    return [LiveWorker(**dict(row.items()), holds=held[row["id"]]) for row in rows]
+    return [LiveWorker(**dict(row.items())) for row in rows]
