@@ -82,13 +82,18 @@ class Observed:
 
 
 def undisturbed(usage: Usage) -> float:
-    """How many ended per second, not counting the processor time that went to other programs."""
+    """How many came to a good end per second, not counting the processor time that went to other programs."""
     return usage.executions / (usage.seconds - usage.others / usage.processors)
 
 
-async def ended_so_far(sql: AnyConnection) -> int:
-    ended: int = await sql.fetchval("SELECT count(*) FROM executions WHERE completed_at IS NOT NULL")
-    return ended
+async def good_so_far(sql: AnyConnection) -> int:
+    """How many have ended and had waited no longer for a worker than any may: what comes too late does no good."""
+    good: int = await sql.fetchval(
+        "SELECT count(*) FROM executions WHERE completed_at IS NOT NULL"
+        " AND started_at <= created_at + make_interval(secs => $1)",
+        LONGEST_WAIT,
+    )
+    return good
 
 
 async def under_way(sql: AnyConnection) -> int:
@@ -154,13 +159,13 @@ class Scene:
             usage = await self.meter.metered(partial(self.settle_and_look_on, seconds))
         log.info("offered %d, refused %d", load.offered, load.refused)
         was_offered = load.offered > 0.75 * per_second * seconds
-        was_too_much = load.refused > 0.1 * load.offered
+        was_too_much = usage.executions < 0.9 * load.offered
         return usage if was_offered and was_too_much else None
 
     async def share(self, seconds: float) -> float:
         """What it ends under twice as much as it can, as a share of what it can: before and after, as tables grow.
 
-        0 if that was not more than it can: not enough was offered, or the excess not refused.
+        0 if that was not more than it can.
         """
         before = await self.capacity(seconds * MEASURED)
         during = await self.overload(2 * before.per_second, seconds)
@@ -176,12 +181,12 @@ class Scene:
         return early + await self.look_on(seconds * (1 - SETTLING))
 
     async def look_on(self, seconds: float) -> int:
-        """Watch for so long; how many executions ended. Counted at both ends only: it reads the table."""
-        until, before = time.monotonic() + seconds, await ended_so_far(self.sql)
+        """Watch for so long; how many came to a good end. Counted at both ends only: it reads the table."""
+        until, before = time.monotonic() + seconds, await good_so_far(self.sql)
         while time.monotonic() < until:
             await self.seen.look(self.sql, self.meter.service.values())
             await asyncio.sleep(0.1)
-        return await ended_so_far(self.sql) - before
+        return await good_so_far(self.sql) - before
 
     async def settles(self) -> None:
         await eventually(lambda: nothing_is_left(self.sql), within=60.0, what="what was admitted has ended")
