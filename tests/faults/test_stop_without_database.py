@@ -14,18 +14,24 @@ import httpx
 import psutil
 import pytest
 
+from execution.cli.stopping import CLOSE_SECONDS, HURRY_SECONDS
+from execution.domain.execution import Execution
 from execution.durable_relay import DRAIN_SECONDS, LATE_SECONDS
 from execution.embedded import EmbeddedPostgres
 from execution.relay_cursor import RELEASE_SECONDS
 from execution.repository.connections import ANSWER_SECONDS, CLOSE_TIMEOUT
 from execution.waiting import LOOK_SECONDS
-from tests.faults.conftest import Ledger
+from execution.wiring import open_service
+from tests.faults.conftest import Ledger, ended_at_last
+from tests.support.checker import check_all_ended
+from tests.support.cli_process import cli_process
 from tests.support.http_server import server_process
 from tests.support.over_http import check_problem
 from tests.support.relay_process import relay_process
-from tests.support.service import PATIENCE
+from tests.support.service import PATIENCE, running_worker, short_settings
 from tests.support.stored import AnyConnection, waiting_sessions
 from tests.support.waiting import eventually
+from tests.support.worker_process import FAULT_HANDLERS, environment
 
 pytestmark = pytest.mark.xdist_group("kafka")
 
@@ -35,6 +41,8 @@ DRAIN = 1.0
 WITH_APPENDS = DRAIN + 3 * LOOK_SECONDS + SLACK
 """The server, the worker and the lanes look whether PostgreSQL is there."""
 FROZEN_WITH_APPENDS = WITH_APPENDS + 3 * ANSWER_SECONDS + 2 * CLOSE_TIMEOUT
+HURRIED = HURRY_SECONDS + CLOSE_SECONDS + SLACK
+"""After a second signal, whatever PostgreSQL does."""
 IN_ANY_CASE = DRAIN_SECONDS + LATE_SECONDS + RELEASE_SECONDS + 2 * CLOSE_TIMEOUT + SLACK
 
 
@@ -71,9 +79,11 @@ async def frozen(server: EmbeddedPostgres) -> AsyncIterator[None]:
 Absence = Callable[[EmbeddedPostgres], AbstractAsyncContextManager[None]]
 
 
-async def seconds_to_end(process: asyncio.subprocess.Process, *, within: float) -> float:
+async def seconds_to_end(
+    process: asyncio.subprocess.Process, *, within: float, told_by: signal.Signals = signal.SIGTERM
+) -> float:
     began = time.monotonic()
-    process.terminate()
+    process.send_signal(told_by)
     async with asyncio.timeout(within):
         await process.wait()
     return time.monotonic() - began
@@ -125,6 +135,48 @@ async def test_a_server_with_appends_under_way(
         await asyncio.wait([submitting])
         check_problem(submitting.result(), 503, "outcome_unknown")
     assert server.process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "second", "absence"),
+    [
+        ("worker", signal.SIGTERM, crashed),
+        ("serve", signal.SIGINT, frozen),
+        pytest.param("worker", signal.SIGINT, frozen, marks=pytest.mark.slow),
+        pytest.param("serve", signal.SIGTERM, crashed, marks=pytest.mark.slow),
+    ],
+)
+async def test_a_second_signal(
+    own_server: EmbeddedPostgres, ledger: Ledger, command: str, second: signal.Signals, absence: Absence
+) -> None:
+    """It ends in a moment, though its handler would run on and its drain time is long; others settle what it held."""
+    settings = environment(own_server.url, drain_timeout_seconds=10 * HURRIED, port=0)
+    async with cli_process(command, settings, log=ledger.file.with_name("log")) as process:
+        await process.ready()
+        held = await submitted_elsewhere(own_server, ledger)
+        async with absence(own_server):
+            process.process.terminate()
+            await process.says("worker.draining")
+            await seconds_to_end(process.process, within=HURRIED, told_by=second)
+        assert process.process.returncode == 128 + second
+    if own_server.pid is None:
+        await own_server.start()
+    async with (
+        open_service(short_settings(own_server.url, handlers=FAULT_HANDLERS)) as service,
+        running_worker(service),
+    ):
+        ended = await ended_at_last(service, held.id)
+    assert (ended.state, (ended.error or {}).get("type")) == ("FAILED", "outcome_unknown")
+    assert ledger.runs() == {str(held.id): 1}
+    await check_all_ended(own_server.url)
+
+
+async def submitted_elsewhere(server: EmbeddedPostgres, ledger: Ledger) -> Execution:
+    """An execution that the process under test runs and whose handler stands at the gate."""
+    async with open_service(short_settings(server.url, handlers=FAULT_HANDLERS)) as client:
+        execution = await client.create_execution("fault.once", ledger.gated)
+        await ledger.holds(1)
+    return execution
 
 
 async def both_wait(locking: AnyConnection) -> bool:

@@ -6,18 +6,21 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from tests.support.service import PATIENCE
+from tests.support.waiting import eventually
 from tests.support.worker_process import REPOSITORY
 
 
 class CliProcess:
     """The test's handle on such a process."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, log: Path | None) -> None:
         self.process = process
+        self._log = log
 
     async def ready(self) -> dict[str, Any]:
         """What it says once it does its work, or stands by."""
@@ -25,6 +28,12 @@ class CliProcess:
         async with asyncio.timeout(PATIENCE):
             said: dict[str, Any] = json.loads(await self.process.stdout.readline())
         return said
+
+    async def says(self, action: str) -> None:
+        """Until its log tells of it; only of a process that was given a file for it."""
+        log = self._log
+        assert log is not None
+        await eventually(lambda: action in log.read_text(), within=PATIENCE, what=f"{action} in the log")
 
     async def kill(self) -> None:
         """As the system does it: nothing of the process runs afterwards."""
@@ -42,18 +51,22 @@ class CliProcess:
 
 
 @asynccontextmanager
-async def cli_process(command: str, environment: Mapping[str, str]) -> AsyncIterator[CliProcess]:
-    """Start one; killed at the end if it still runs."""
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "execution.cli", command, "--json"),
-        stdout=asyncio.subprocess.PIPE,
-        cwd=REPOSITORY,
-        env=environment,
-        start_new_session=True,
-    )
+async def cli_process(
+    command: str, environment: Mapping[str, str], *, log: Path | None = None
+) -> AsyncIterator[CliProcess]:
+    """Start one; killed at the end if it still runs. `log`: the file for its standard error."""
+    with log.open("wb") if log else nullcontext() as errors:
+        started = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "execution.cli", command, "--json"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            cwd=REPOSITORY,
+            env=environment,
+            start_new_session=True,
+        )
     try:
-        yield CliProcess(started)
+        yield CliProcess(started, log)
     finally:
         if started.returncode is None:
             started.kill()
