@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -68,12 +68,14 @@ async def frozen(server: EmbeddedPostgres) -> AsyncIterator[None]:
     first = psutil.Process(server.pid)
     processes = [first, *first.children()]
     for one in processes:
-        one.suspend()
+        with suppress(psutil.NoSuchProcess):  # that of a connection just closed
+            one.suspend()
     try:
         yield
     finally:
         for one in processes:
-            one.resume()
+            with suppress(psutil.NoSuchProcess):
+                one.resume()
 
 
 Absence = Callable[[EmbeddedPostgres], AbstractAsyncContextManager[None]]
