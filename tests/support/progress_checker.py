@@ -39,9 +39,11 @@ async def check_progress_or_reason(connection: AnyConnection, *, within: float) 
     stuck = {one: wrong async for one, wrong in _standing_still(connection)}
 
     async def all_moved() -> bool:
-        nonlocal stuck
-        if stuck:
-            stuck = {one: wrong async for one, wrong in _standing_still(connection) if one in stuck}
+        if moved := set(stuck):
+            async for one, _ in _standing_still(connection):
+                moved.discard(one)
+        for one in moved:
+            del stuck[one]
         return not stuck
 
     try:
