@@ -18,6 +18,11 @@ def new_id() -> UUID:
     return pgproto.UUID(uuid_utils.uuid7().bytes)
 
 
+def parsed_id(text: str) -> UUID:
+    """The id that is written there, of the driver's class; ValueError: it is none."""
+    return pgproto.UUID(text)
+
+
 def derived_id(command_id: UUID, index: int) -> UUID:
     """The id of the item at `index` (0 to 4,095) of what a command makes: the same one each time it is sent.
 

@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import structlog
 
+from execution.ids import parsed_id
 from execution.repository.connections import Connector, is_connection_lost
 
 log = structlog.get_logger(__name__)
@@ -264,6 +265,6 @@ class Wakeups:
 
 def _id(text: str) -> UUID | None:
     try:
-        return UUID(text)
+        return parsed_id(text)
     except ValueError:
         return None  # whoever may connect to the database can say anything
