@@ -61,8 +61,9 @@ serve: $(INSTALLED) ## serve HTTP and run executions until Ctrl-C
 kafka: ## run a Kafka broker at 127.0.0.1:9092 until Ctrl-C (needs Java 17 or newer, and Maven the first time)
 	@$(PYTHON) -m scripts.kafka run
 
-contract: $(INSTALLED) ## renew docs/asyncapi.json, the contract over Kafka, from the models
+contract: $(INSTALLED) ## renew the docs made from the code: asyncapi.json, the contract over Kafka, and settings.md
 	@env -i PATH="$$PATH" $(BIN)/execution asyncapi >docs/asyncapi.json
+	@$(BIN)/execution settings --markdown >docs/settings.md
 
 lock: ## renew requirements*.txt from pyproject.toml (UPGRADE=1: newest versions)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: install it, or name it with UV=path"; exit 1; }

@@ -80,7 +80,7 @@ class InvalidDocumentError(InvalidRequestError):
 
     def __init__(self, what: str, problem: str) -> None:
         self.what, self.problem = what, problem
-        super().__init__(f"{what} cannot be stored: {problem}.")
+        super().__init__(f"{what} cannot be accepted: {problem}.")
 
 
 class DocumentTooLargeError(InvalidRequestError):

@@ -1,6 +1,6 @@
 """What can be configured, from `EXECUTION_*` environment variables or from keyword arguments.
 
-The text under a field is also its description for `execution doctor` and the documentation.
+The text under a field is also its description in `execution settings` and docs/settings.md.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Settings(CommandSettings, StepsSettings):
     """Folder of the embedded PostgreSQL. Default `.execution` in the current folder: each project has its own."""
 
     database_pool_size: Count = 8
-    """Connections for reads and commands of one process. Default 8: statements are short, and and many processes share
+    """Connections for reads and commands of one process. Default 8: statements are short, and many processes share
     PostgreSQL's `max_connections`."""
 
     append_lanes: Annotated[int, Field(ge=1, le=8)] = 1
@@ -268,7 +268,7 @@ class Settings(CommandSettings, StepsSettings):
     @classmethod
     def unknown_environment(cls) -> list[UnknownVariable]:
         """Variables that look like settings and are none: most often a misspelling that changes nothing silently."""
-        known = {_variable(field) for field in cls.model_fields}
+        known = {variable_of(field) for field in cls.model_fields}
         unknown = sorted(name for name in os.environ if name.startswith(_PREFIX) and name not in known)
         return [
             UnknownVariable(name=name, nearest=next(iter(get_close_matches(name, known, n=1)), None))
@@ -279,8 +279,8 @@ class Settings(CommandSettings, StepsSettings):
     def _check_heartbeat(self) -> Self:
         if self.worker_timeout_seconds < _HEARTBEATS_BEFORE_DEAD * self.heartbeat_interval_seconds:
             raise ValueError(
-                f"{_variable('worker_timeout_seconds')} ({self.worker_timeout_seconds:g}) must be at least "
-                f"{_HEARTBEATS_BEFORE_DEAD} times {_variable('heartbeat_interval_seconds')} "
+                f"{variable_of('worker_timeout_seconds')} ({self.worker_timeout_seconds:g}) must be at least "
+                f"{_HEARTBEATS_BEFORE_DEAD} times {variable_of('heartbeat_interval_seconds')} "
                 f"({self.heartbeat_interval_seconds:g})"
             )
         return self
@@ -289,13 +289,14 @@ class Settings(CommandSettings, StepsSettings):
     def _check_model_service(self) -> Self:
         if self.model_service == "kafka" and self.kafka_bootstrap_servers is None:
             raise ValueError(
-                f"{_variable('model_service')} is kafka and no brokers are configured; set "
-                f"{_variable('kafka_bootstrap_servers')}, or leave it unset"
+                f"{variable_of('model_service')} is kafka and no brokers are configured; set "
+                f"{variable_of('kafka_bootstrap_servers')}, or leave it unset"
             )
         return self
 
 
-def _variable(field: str) -> str:
+def variable_of(field: str) -> str:
+    """The environment variable that sets a field."""
     return _PREFIX + field.upper()
 
 
@@ -307,11 +308,12 @@ def _describe(problem: ErrorDetails) -> str:
     if problem["type"] == "extra_forbidden":
         nearest = next(iter(get_close_matches(field, Settings.model_fields, n=1)), None)
         return f"{field} is not a setting" + (f"; did you mean {nearest}?" if nearest else "")
-    shown = "" if _is_secret(field) or problem["type"] == "value_error" else f" (got {problem['input']!r})"
-    return f"{_variable(field)}: {message[0].lower()}{message[1:]}{shown}"
+    shown = "" if is_secret(field) or problem["type"] == "value_error" else f" (got {problem['input']!r})"
+    return f"{variable_of(field)}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _is_secret(field: str) -> bool:
+def is_secret(field: str) -> bool:
+    """Is its value never shown?"""
     return _holds_secret(Settings.model_fields[field].annotation)
 
 

@@ -56,7 +56,7 @@ class Submission(BaseModel):
     def _time_is_written_as_one(cls, run_at: object) -> object:
         if run_at is None or isinstance(run_at, datetime) or (isinstance(run_at, str) and "-" in run_at[1:]):
             return run_at
-        raise ValueError("run_at is written as in ISO 8601; a number could be anything")
+        raise ValueError("a time is written as in ISO 8601, with its zone, such as 2030-01-01T08:00:00Z")
 
     @field_validator("run_at")
     @classmethod
@@ -64,9 +64,9 @@ class Submission(BaseModel):
         if run_at is None:
             return None
         if run_at.tzinfo is None:
-            raise ValueError("run_at needs a time zone, such as a trailing Z")
+            raise ValueError("a time needs its zone, such as a trailing Z")
         if not 1 < run_at.year < MAX_YEAR:  # with room for zones and time limits, which are added to it
-            raise ValueError(f"run_at must lie between the years 1 and {MAX_YEAR}")
+            raise ValueError(f"a time lies between the years 1 and {MAX_YEAR}")
         return run_at
 
     @field_validator("agent_id", "task_id")
@@ -80,7 +80,7 @@ class Submission(BaseModel):
     @classmethod
     def _error_types_can_be_stored(cls, retry: RetryPolicy | None) -> RetryPolicy | None:
         if retry is not None and any(storable(one) != one for one in retry.error_types):
-            raise ValueError("error_types contains a character that cannot be stored")
+            raise ValueError("an error type contains a character that cannot be stored")
         return retry
 
     def traced_by(self, traceparent: str | None) -> Submission:

@@ -73,7 +73,9 @@ class RouteNotFoundError(ExecutionServiceError):
     status = 404
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"Nothing is served under {path!r}. See /openapi.json for what is.")
+        super().__init__(
+            f"Nothing is served under {path!r}. See /openapi.json for what is; an execution's id is a UUID."
+        )
 
 
 class MethodNotAllowedError(ExecutionServiceError):

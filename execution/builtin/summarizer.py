@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from execution.builtin.english import sentences_in, term_of, words_in
+from execution.builtin.english import sentence_ends, sentences_in, term_of, words_in
 from execution.domain.execution import JsonObject
 
 MODEL = "extractive-summarizer"
@@ -32,7 +32,7 @@ def summarize(text: str, max_sentences: int = DEFAULT_SENTENCES) -> Summary:
     """At most `max_sentences` different sentences of the text, and its key terms; empty for a text without words."""
     if max_sentences < 1:
         raise ValueError(f"max_sentences must be at least 1, not {max_sentences}")
-    sentences = list(dict.fromkeys(sentences_in(text)))
+    sentences = _whole(list(dict.fromkeys(sentences_in(text))))
     weights = Counter(_terms(text))
     scores = [_score(sentence, weights, is_first=index == 0) for index, sentence in enumerate(sentences)]
     ranking = sorted(range(len(sentences)), key=lambda index: (-scores[index], index))
@@ -71,6 +71,11 @@ def _input_of(payload: JsonObject) -> tuple[str, int]:
     if type(max_sentences) is not int or max_sentences < 1:
         raise ValueError(f"input.max_sentences must be a number of at least 1, not {max_sentences!r}")
     return text, max_sentences
+
+
+def _whole(sentences: list[str]) -> list[str]:
+    """Those that end as sentences do, so without headings; all of them where none does."""
+    return [one for one in sentences if len(one) in sentence_ends(one)] or sentences
 
 
 def _terms(text: str) -> list[str]:

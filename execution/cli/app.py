@@ -14,13 +14,14 @@ from execution.cli.operator_commands import add_operator_commands
 from execution.cli.output import fail
 from execution.cli.step_commands import add_step_commands
 
-_CODES = "\n\n".join(f"{code:d}  {meaning}" for code, meaning in MEANINGS.items())
+_CODES = "\n".join(f"{code:d}  {meaning}" for code, meaning in MEANINGS.items())
 
 app = typer.Typer(
     name="execution",
-    help="Submit work, run it on workers, and see every change of it. Settings: EXECUTION_* variables; "
-    "without EXECUTION_DATABASE_URL an embedded PostgreSQL under .execution is used and shared.",
-    epilog=f"Exit codes:\n\n{_CODES}",
+    help="Submit work, run it on workers, and see every change of it. Settings: EXECUTION_* variables, which "
+    "`execution settings` lists; without EXECUTION_DATABASE_URL an embedded PostgreSQL under .execution is used and "
+    "shared.",
+    epilog=f"Exit codes:\n{_CODES}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

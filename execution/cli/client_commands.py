@@ -12,7 +12,7 @@ from uuid import UUID
 import typer
 
 from execution.cli import options
-from execution.cli.options import AsJson, ExecutionId, IfVersion, Reason, Timeout
+from execution.cli.options import TO_COMMAND, TO_SUBMIT, AsJson, ExecutionId, IfVersion, Reason, Timeout
 from execution.cli.running import run
 
 CONTROLS = {
@@ -26,14 +26,14 @@ CONTROLS = {
 
 def add_client_commands(app: typer.Typer) -> None:
     """Declare them, in the order of `--help`."""
-    app.command("submit")(submit)
-    app.command("watch")(watch)
-    app.command("get")(get)
-    app.command("list")(list_executions)
-    app.command("history")(history)
+    app.command("submit", rich_help_panel=TO_SUBMIT)(submit)
+    app.command("watch", rich_help_panel=TO_SUBMIT)(watch)
+    app.command("get", rich_help_panel=TO_SUBMIT)(get)
+    app.command("list", rich_help_panel=TO_SUBMIT)(list_executions)
+    app.command("history", rich_help_panel=TO_SUBMIT)(history)
     for name, text in CONTROLS.items():
         _add_control(app, name, text)
-    app.command("delete")(delete)
+    app.command("delete", rich_help_panel=TO_COMMAND)(delete)
 
 
 def submit(
@@ -148,7 +148,7 @@ def delete(execution_id: ExecutionId, *, as_json: AsJson = False) -> None:
 
 
 def _add_control(app: typer.Typer, name: str, text: str) -> None:
-    @app.command(name, help=text)
+    @app.command(name, help=text, rich_help_panel=TO_COMMAND)
     def control(
         execution_id: ExecutionId, *, reason: Reason = None, if_version: IfVersion = None, as_json: AsJson = False
     ) -> None:

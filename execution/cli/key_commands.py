@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from execution.cli.options import AsJson
+from execution.cli.options import TO_OPERATE, AsJson
 from execution.cli.running import run
 from execution.principal import Scope
 
@@ -19,7 +19,7 @@ def add_key_commands(app: typer.Typer) -> None:
     keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke the API keys of the HTTP server.")
     for command in (create, list_, revoke, signing_secret):
         keys.command(name=command.__name__.rstrip("_").replace("_", "-"))(command)
-    app.add_typer(keys, name="keys")
+    app.add_typer(keys, name="keys", rich_help_panel=TO_OPERATE)
 
 
 def create(

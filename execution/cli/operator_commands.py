@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from execution.cli.options import AsJson, Concurrency, DrainTimeout, Handlers, OnlyKinds
+from execution.cli.options import TO_OPERATE, AsJson, Concurrency, DrainTimeout, Handlers, OnlyKinds
 from execution.cli.running import run
 
 
 def add_operator_commands(app: typer.Typer) -> None:
     """Declare them, in the order of `--help`."""
-    for command in (demo, serve, worker, relay, commands, model_service, migrate, asyncapi, doctor, bench):
-        app.command()(command)
+    for command in (demo, serve, worker, relay, commands, model_service, migrate, settings, asyncapi, doctor, bench):
+        app.command(rich_help_panel=TO_OPERATE)(command)
 
 
 def demo(
@@ -106,6 +106,17 @@ def migrate(
     from execution.cli.migrating import bring_up_to_date
 
     run(bring_up_to_date(revision, as_json=as_json), as_json=as_json)
+
+
+def settings(
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/settings.md.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List every setting: what it is now, its default, and what it means."""
+    from execution.cli.setting_list import list_settings
+
+    run(list_settings(markdown=markdown, as_json=as_json), as_json=as_json)
 
 
 def asyncapi() -> None:

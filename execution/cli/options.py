@@ -7,6 +7,16 @@ from uuid import UUID
 
 import typer
 
+# Headings of `execution --help`, and of docs/cli.md
+
+TO_OPERATE = "To operate"
+TO_SUBMIT = "To submit and follow"
+TO_COMMAND = "To command"
+STEPS = "Jobs of steps"
+TO_PROVE = "To prove"
+
+# Of many commands
+
 ExecutionId = Annotated[UUID, typer.Argument(metavar="ID", help="The execution's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts; errors too, on standard error.")]
 Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it is recorded.")]

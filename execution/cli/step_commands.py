@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from execution.cli.options import AsJson, ExecutionId, NewId, Timeout
+from execution.cli.options import STEPS, TO_PROVE, AsJson, ExecutionId, NewId, Timeout
 from execution.cli.running import run
 
 
@@ -17,9 +17,9 @@ def add_step_commands(app: typer.Typer) -> None:
     steps = typer.Typer(no_args_is_help=True, help="Carry out plans step by step, and look at their steps.")
     steps.command("run")(run_steps)
     steps.command("show")(show_steps)
-    app.add_typer(steps, name="steps")
-    app.command()(evidence)
-    app.command()(verify)
+    app.add_typer(steps, name="steps", rich_help_panel=STEPS)
+    app.command(rich_help_panel=STEPS)(evidence)
+    app.command(rich_help_panel=TO_PROVE)(verify)
 
 
 def run_steps(

@@ -151,7 +151,8 @@ def checked_moment(name: str, value: object) -> datetime:
         InvalidFilterError: it is none.
     """
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise InvalidFilterError(name, value, "a time with a time zone")
+        given = str(value) if isinstance(value, datetime) else value
+        raise InvalidFilterError(name, given, "a time with a time zone, such as a trailing Z")
     try:
         return value.astimezone(UTC)
     except OverflowError:

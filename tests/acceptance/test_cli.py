@@ -76,6 +76,15 @@ class TestGuide:
         named = re.findall(r"^### `execution (\S+)`$", GUIDE.read_text(), re.MULTILINE)
         assert sorted(named) == sorted(self.commands)
 
+    def test_help_has_each_command_under_the_same_heading(self) -> None:
+        sections = re.split(r"^## ", GUIDE.read_text(), flags=re.MULTILINE)[1:]
+        documented = {
+            name: section.splitlines()[0]
+            for section in sections
+            for name in re.findall(r"^### `execution (\S+)`$", section, re.MULTILINE)
+        }
+        assert {name: command.rich_help_panel for name, command in self.commands.items()} == documented
+
     def test_its_examples_use_existing_options(self) -> None:
         examples = re.findall(r"^execution (\S+)(.*)$", GUIDE.read_text(), re.MULTILINE)
         assert {name for name, _ in examples} == set(self.commands)

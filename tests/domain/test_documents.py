@@ -109,7 +109,7 @@ class TestRefused:
     def test_what_json_or_postgresql_cannot_keep(self, value: object, problem: str) -> None:
         with pytest.raises(InvalidDocumentError, match=problem) as caught:
             document(value)
-        assert str(caught.value).startswith("the result cannot be stored: ")
+        assert str(caught.value).startswith("the result cannot be accepted: ")
 
     def test_a_model_with_a_number_that_is_none(self) -> None:
         class Measured(BaseModel):

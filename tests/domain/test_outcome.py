@@ -74,7 +74,7 @@ class TestReturned:
     def test_what_cannot_be_stored_is_a_failure(self, value: object) -> None:
         error = error_of(value=value)
         assert error["type"] == "InvalidDocumentError"
-        assert error["message"].startswith("the result cannot be stored: ")
+        assert error["message"].startswith("the result cannot be accepted: ")
 
     def test_so_is_what_breaks_while_it_is_turned_into_a_document(self) -> None:
         def broken(_: object) -> JsonObject:

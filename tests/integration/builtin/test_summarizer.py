@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.builtin.english import sentences_in, words_in
+from execution.builtin.english import sentence_ends, sentences_in, words_in
 from execution.builtin.summarizer import answer_model_request, summarize
 
 ARTICLE = """
@@ -43,8 +43,20 @@ def test_a_summary_is_a_bounded_selection_of_the_sentences_in_order(text: str, m
     summary = summarize(text, max_sentences)
     positions = [sentences.index(sentence) for sentence in summary.sentences]
     assert positions == sorted(set(positions))
-    assert len(summary.sentences) == min(max_sentences, len(set(sentences)))
+    assert len(summary.sentences) == min(max_sentences, len(whole(sentences) or set(sentences)))
     assert all(term in words_in(text) or f"{term}'s" in words_in(text) for term in summary.key_terms)
+
+
+def whole(sentences: list[str]) -> set[str]:
+    return {one for one in sentences if [*sentence_ends(one)][-1:] == [len(one)]}
+
+
+def test_a_heading_is_not_chosen_unless_there_is_nothing_else() -> None:
+    assert summarize("# The relay\n\nThe relay publishes events.\n\nIt rests.", 3).sentences == (
+        "The relay publishes events.",
+        "It rests.",
+    )
+    assert summarize("The relay\n\nat rest", 3).sentences == ("The relay", "at rest")
 
 
 @given(text=texts)
