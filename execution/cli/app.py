@@ -35,6 +35,7 @@ add_step_commands(app)
 
 def main() -> None:
     """Run the command that the program was started with."""
+    sys.path.append("")  # modules of `EXECUTION_HANDLERS` in the current folder; last, so that they hide nothing
     arguments = sys.argv[1:]
     as_json = "--json" in arguments
     try:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
+from execution.cli.exit_codes import ExitCode
 from tests.support.checker import check_all_ended
 from tests.support.documented_edits import edits, programs
+from tests.support.shell import Shell
 
 REPOSITORY = Path(__file__).parents[2]
 GUIDE = REPOSITORY / "docs" / "extending.md"
@@ -50,6 +54,17 @@ class TestNewKindOfTask:
         )
         assert "COMPLETED page 3 {'title': 'Sales', 'pages': 3}" in output
         assert await check_all_ended(database_url) == {"COMPLETED": 1}
+
+    def test_the_command_line_finds_it_in_the_current_folder_which_hides_nothing(
+        self, database_url: str, tmp_path: Path
+    ) -> None:
+        write(tmp_path, "reports.py", programs(GUIDE)["reports.py"])
+        write(tmp_path, "typer.py", "raise AssertionError")
+        shell = Shell(folder=tmp_path, settings={"DATABASE_URL": database_url, "HANDLERS": "reports"})
+        (command,) = re.findall(r"`execution (submit report.render .*)`", GUIDE.read_text())
+        assert UUID(shell.submit(*command.split()[1:]))
+        refused = shell.run("submit", "report.render", "-p", "title=Sales", "-p", "pages=0")
+        assert (refused.code, "pages" in refused.err) == (ExitCode.INVALID, True)
 
     async def test_it_is_refused_where_the_module_is_not_named(self, database_url: str, tmp_path: Path) -> None:
         submit = write(tmp_path, "submit_report.py", programs(GUIDE)["submit_report.py"])
