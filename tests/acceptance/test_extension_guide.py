@@ -62,7 +62,7 @@ class TestNewKindOfTask:
         write(tmp_path, "typer.py", "raise AssertionError")
         shell = Shell(folder=tmp_path, settings={"DATABASE_URL": database_url, "HANDLERS": "reports"})
         (command,) = re.findall(r"`execution (submit report.render .*)`", GUIDE.read_text())
-        assert UUID(shell.submit(*command.split()[1:]))
+        UUID(shell.submit(*command.split()[1:]))
         refused = shell.run("submit", "report.render", "-p", "title=Sales", "-p", "pages=0")
         assert (refused.code, "pages" in refused.err) == (ExitCode.INVALID, True)
 
