@@ -167,9 +167,8 @@ class AgentNotFoundError(ExecutionServiceError):
 
     def __init__(self, agent_id: str | None) -> None:
         self.agent_id = agent_id
-        super().__init__(
-            f"Agent {agent_id!r} is not registered. Register it first, or submit with an agent_id that is."
-        )
+        what = "No agent is named" if agent_id is None else f"Agent {agent_id!r} is not registered"
+        super().__init__(f"{what}. Register one, or submit with the agent_id of one that is registered.")
 
 
 class ConflictError(ExecutionServiceError):

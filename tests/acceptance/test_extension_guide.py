@@ -7,12 +7,19 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 from uuid import UUID
 
 import pytest
 
+from execution import Settings, open_service
+from execution.builtin.files_inventory import InventoryParameters
+from execution.builtin.noop import Pace
+from execution.builtin.text_analyze import TextParameters
 from execution.cli.exit_codes import ExitCode
+from execution.steps.plan import Plan
 from tests.support.checker import check_all_ended
 from tests.support.documented_edits import edits, programs
 from tests.support.shell import Shell
@@ -70,6 +77,27 @@ class TestNewKindOfTask:
         submit = write(tmp_path, "submit_report.py", programs(GUIDE)["submit_report.py"])
         with pytest.raises(AssertionError, match="UnknownKindError"):
             await run(submit, imports_from=tmp_path, EXECUTION_DATABASE_URL=database_url)
+
+
+class TestKindsThereAre:
+    rows: ClassVar = dict(re.findall(r"^\| `([a-z.]+)` \| (.+?) \|", GUIDE.read_text(encoding="utf-8"), re.MULTILINE))
+
+    async def test_each_has_a_row(self, database_url: str) -> None:
+        settings = Settings.load(database_url=database_url)
+        async with open_service(settings, relay=False) as service:
+            assert sorted(self.rows) == service.registry.kinds
+
+    @pytest.mark.parametrize(
+        ("kind", "parameters"),
+        [
+            ("noop", Pace.__struct_fields__),
+            ("files.inventory", InventoryParameters.model_fields),
+            ("text.analyze", TextParameters.model_fields),
+            ("steps", Plan.model_fields),
+        ],
+    )
+    def test_its_row_names_its_parameters(self, kind: str, parameters: Iterable[str]) -> None:
+        assert sorted(re.findall(r"`(\w+)`", self.rows[kind])) == sorted(parameters)
 
 
 class TestNewState:

@@ -26,10 +26,12 @@ class TestStandardTask:
             "input": {"text": "x"},
         }
 
-    @pytest.mark.parametrize("agent_id", [None, "nobody"])
-    async def test_an_agent_that_does_not_exist(self, bench: Bench, agent_id: str | None) -> None:
+    @pytest.mark.parametrize(
+        ("agent_id", "words"), [(None, "No agent is named"), ("nobody", "'nobody' is not registered")]
+    )
+    async def test_an_agent_that_does_not_exist(self, bench: Bench, agent_id: str | None, words: str) -> None:
         execution = await bench.claim(agent_id=agent_id)
-        with pytest.raises(AgentNotFoundError, match="not registered"):
+        with pytest.raises(AgentNotFoundError, match=words):
             await bench.runner.prepare_task_input(execution)
 
     async def test_another_tenants_agent_does_not_exist(self, bench: Bench, database: Database) -> None:
