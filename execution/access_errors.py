@@ -55,9 +55,10 @@ class InsufficientScopeError(ExecutionServiceError):
     facts = ("needed",)
 
     def __init__(self, needed: str, held: Iterable[str]) -> None:
-        self.needed = needed
+        self.needed = str(needed)
         super().__init__(
-            f"This needs the scope {needed!r}; the API key has {', '.join(sorted(held)) or 'none'}. Use another key."
+            f"This needs the scope {self.needed!r}; the API key has {', '.join(sorted(held)) or 'none'}. "
+            "Use another key."
         )
 
 

@@ -31,7 +31,8 @@ def problem_type(code: str) -> str:
 
 def problem_title(code: str) -> str:
     """What the problem is, in words that do not change from case to case."""
-    return code.replace("_", " ").capitalize()
+    words = " ".join("API" if word == "api" else word for word in code.split("_"))
+    return words[0].upper() + words[1:]
 
 
 def _detail(error: ExecutionServiceError) -> str:

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from execution.domain.execution import Execution
+from execution.domain.execution import NO_PROGRESS, Execution
 from execution.domain.history import HistoryItem
 from execution.domain.state import ExecutionState
 from execution.presentation import describe_actor, describe_entry, printable
@@ -56,7 +56,7 @@ def executions_table(executions: Sequence[Execution], caption: str) -> Table:
         table.add_row(
             str(one.id),
             state_text(one.state),
-            f"{one.progress.percentage:.0f} %",
+            _done(one) or "",
             f"{one.created_at:%m-%d %H:%M}",
             printable(one.kind),
             printable(str(one.error.get("type"))) if one.error else "",
@@ -79,14 +79,14 @@ def entry_line(item: HistoryItem) -> str:
 
 def _rows(execution: Execution) -> list[tuple[str, str | Text]]:
     error = execution.error or {}
-    progress = execution.progress
+    done = _done(execution)
     rows: list[tuple[str, str | Text | None]] = [
         ("id", str(execution.id)),
         ("kind", execution.kind),
         ("state", _state_and_wish(execution)),
         ("version", str(execution.version)),
         ("attempt", str(execution.attempt)),
-        ("progress", f"{progress.percentage:.0f} %  {progress.message or ''}".rstrip()),
+        ("progress", done and f"{done}  {execution.progress.message or ''}".rstrip()),
         ("priority", str(execution.priority) if execution.priority else None),
         ("agent", execution.agent_id),
         ("task", execution.task_id),
@@ -97,6 +97,11 @@ def _rows(execution: Execution) -> list[tuple[str, str | Text]]:
         ("error", f"{error.get('type')}: {error.get('message')}" if error else None),
     ]
     return [(name, value) for name, value in rows if value is not None]
+
+
+def _done(execution: Execution) -> str | None:
+    """How far it says it is: nothing where its handler has said nothing, so that nobody reads COMPLETED and 0 %."""
+    return None if execution.progress == NO_PROGRESS else f"{execution.progress.percentage:.0f} %"
 
 
 def _state_and_wish(execution: Execution) -> Text:

@@ -227,6 +227,12 @@ class TestCommanding:
 
 
 class TestReading:
+    def test_what_has_reported_nothing_is_not_said_to_be_at_nought_percent(self, shell: Shell) -> None:
+        silent = shell.submit("noop", "--wait", "--task-id", "silent").split()[1]
+        listed = shell.run("list", "--task-id", "silent").out.splitlines()[1]
+        assert re.match(rf"{silent} COMPLETED +\d\d-\d\d ", listed)
+        assert "progress" not in shell.run("get", silent).out
+
     def test_lists_are_filtered_and_paged_both_ways(self, unattended: Shell) -> None:
         task = uuid4().hex
         newest_first = [unattended.submit("demo.letter", "-p", "box=b", "--task-id", task) for _ in range(2)][::-1]

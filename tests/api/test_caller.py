@@ -54,6 +54,8 @@ async def test_the_scopes_of_every_operation(app: FastAPI, live: HttpServer, key
                 else:
                     assert answer.status_code == 403, (operation.name, scope)
                     assert answer.json()["code"] == "insufficient_scope"
+                    needs = f"This needs the scope '{NEEDED[operation.method]}'; the API key has {scope}."
+                    assert answer.json()["detail"].startswith(needs)
                     challenge = answer.headers["www-authenticate"]
                     assert f'error="insufficient_scope", scope="{NEEDED[operation.method]}"' in challenge
 

@@ -106,6 +106,9 @@ def test_every_problem_has_the_one_shape(example: ExecutionServiceError) -> None
     assert document["type"] == problem_type(example.code)
     assert not set(example.facts) & {"type", "title", "status", "detail", "code", "retriable", "instance", "request_id"}
     assert all(fact in document for fact in example.facts)
+    assert not re.search(r"<\w+\.\w+: ", document["detail"]), "a member of an enum, as only Python writes it"
+    assert document["title"].replace("API", "api").lower().split() == example.code.split("_")
+    assert "Api" not in document["title"]
 
 
 class TestOfTheFramework:
