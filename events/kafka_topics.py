@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
-from events.kafka_closing import CLOSE_SECONDS, start_client
+from events.kafka_admin import administrator
 from events.kafka_connection import KafkaConnection
 
 log = structlog.get_logger(__name__)
@@ -62,17 +61,11 @@ async def ensure_topic(connection: KafkaConnection, topic: Topic) -> None:
         UnfitTopicError: it is compacted, does not take our largest records, or is another service's and not there.
         KafkaError, OSError, TimeoutError: no answer, or a refusal.
     """
-    admin = AIOKafkaAdminClient(**connection.options())
-    try:
-        async with asyncio.timeout(connection.timeout):
-            await start_client(admin)
-            if topic.is_foreign:
-                await _find(admin, topic)
-            elif not await _create(admin, topic):
-                await _check(admin, topic)
-    finally:
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await admin.close()
+    async with administrator(connection) as admin:
+        if topic.is_foreign:
+            await _find(admin, topic)
+        elif not await _create(admin, topic):
+            await _check(admin, topic)
 
 
 async def _create(admin: AIOKafkaAdminClient, topic: Topic) -> bool:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from aiokafka.errors import KafkaError
 from rich.table import Column, Table
 from rich.text import Text
 
+from events.kafka_admin import count_brokers
+from events.kafka_closing import told
+from events.kafka_connection import KafkaConnection
 from execution.cli.exit_codes import ExitCode, exit_code_of
 from execution.cli.findings import (
     Finding,
     Level,
     check_backlog,
+    check_brokers,
     check_clock,
     check_disk,
     check_orphans,
@@ -23,6 +28,7 @@ from execution.cli.findings import (
 from execution.cli.output import answer
 from execution.errors import ExecutionServiceError, SettingsError
 from execution.handlers import HandlerRegistry
+from execution.kafka_access import kafka_connection
 from execution.log import configure_logging
 from execution.repository.database import Database
 from execution.repository.diagnosis import Diagnosis
@@ -40,6 +46,8 @@ async def check_up(*, as_json: bool) -> int:
     # What is found until a step fails stands; the failure itself is the last finding.
     try:
         settings = _examine_settings(findings)
+        if settings.kafka_bootstrap_servers is not None:
+            findings.append(await _examine_brokers(settings.kafka_bootstrap_servers, kafka_connection(settings)))
         await _examine_database(settings, findings)
     except ExecutionServiceError as error:
         findings += _failures(error)
@@ -57,6 +65,13 @@ def _examine_settings(findings: list[Finding]) -> Settings:
     HandlerRegistry().load(settings.handlers)
     findings.append(Finding(check="handlers", found=", ".join(settings.handlers) or "the built-in ones"))
     return settings
+
+
+async def _examine_brokers(servers: Sequence[str], connection: KafkaConnection) -> Finding:
+    try:
+        return check_brokers(servers, await count_brokers(connection))
+    except (KafkaError, OSError) as error:
+        return check_brokers(servers, None, told(error))
 
 
 async def _examine_database(settings: Settings, findings: list[Finding]) -> None:

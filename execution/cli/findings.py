@@ -60,6 +60,19 @@ def check_variables(unknown: Sequence[UnknownVariable]) -> list[Finding]:
     return problems or [Finding(check="variables", found="every EXECUTION_* variable is a setting")]
 
 
+def check_brokers(servers: Sequence[str], brokers: int | None, problem: str = "") -> Finding:
+    """Do the brokers answer, and let us in? None of them: `problem` says why."""
+    where = ", ".join(servers)
+    if brokers is not None:
+        return Finding(check="brokers", found=f"{where}: {brokers} in the cluster, reachable")
+    return Finding(
+        check="brokers",
+        level=Level.PROBLEM,
+        found=f"{where}: {problem}",
+        advice="Check EXECUTION_KAFKA_BOOTSTRAP_SERVERS, how to log in there, and that the brokers run.",
+    )
+
+
 def check_revision(found: str | None, expected: str, *, is_embedded: bool) -> Finding:
     """Is the schema the one this release needs?"""
     if found == expected:

@@ -127,7 +127,7 @@ def asyncapi() -> None:
 
 
 def doctor(*, as_json: AsJson = False) -> None:
-    """Check settings, database, schema, workers, backlog, clock and disk, and say what to do."""
+    """Check settings, brokers, database, schema, workers, backlog, clock and disk, and say what to do."""
     from execution.cli.checkup import check_up
 
     run(check_up(as_json=as_json), as_json=as_json)

@@ -6,15 +6,16 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, Self
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from events.codec import EventCodec, MalformedRecordError
 from events.envelope import Envelope
+from events.kafka_admin import administrator
 from events.kafka_connection import KafkaConnection
 from execution.demo.stage import default_values
 from execution.errors import ExecutionServiceError
@@ -96,15 +97,9 @@ class DemoTopic:
 
     async def delete(self) -> None:
         """Forget it, if it is there and the brokers can be reached; it would go by its retention anyway."""
-        admin = AIOKafkaAdminClient(**self._connection.options())
         with suppress(KafkaError, OSError, TimeoutError):
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await admin.start()
-                    await admin.delete_topics([self.name])
-            finally:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await admin.close()
+            async with administrator(replace(self._connection, timeout=CLOSE_SECONDS)) as admin:
+                await admin.delete_topics([self.name])
 
 
 @asynccontextmanager

@@ -381,6 +381,20 @@ class TestDoctor:
         assert problems[0]["advice"] == "Did you mean EXECUTION_WORKER_CONCURRENCY?"
         assert "EXECUTION_PORT" in problems[1]["found"]
 
+    def test_brokers_that_answer(self, kafka: str, shell: Shell) -> None:
+        ended = shell.with_settings(KAFKA_BOOTSTRAP_SERVERS=kafka).run("doctor", "--json")
+        (found,) = [one for one in ended.document["checks"] if one["check"] == "brokers"]
+        assert (found["status"], found["found"]) == ("ok", f"{kafka}: 1 in the cluster, reachable")
+
+    def test_brokers_that_do_not_answer_are_a_problem_and_the_rest_is_looked_at(self, shell: Shell) -> None:
+        settings = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "KAFKA_TIMEOUT_SECONDS": "3"}
+        ended = shell.with_settings(**settings).run("doctor", "--json")
+        (problem,) = [one for one in ended.document["checks"] if one["status"] == "problem"]
+        assert (ended.code, problem["check"]) == (ExitCode.UNEXPECTED, "brokers")
+        assert "EXECUTION_KAFKA_BOOTSTRAP_SERVERS" in problem["advice"]
+        assert "schema" in {one["check"] for one in ended.document["checks"]}
+        assert ended.err == ""
+
     def test_work_that_nobody_does_is_a_problem(self, unattended: Shell) -> None:
         identity = unattended.submit("demo.letter", "-p", "box=b")
         ended = unattended.run("doctor")
