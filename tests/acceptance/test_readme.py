@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+LINK = re.compile(r"\]\(((?!https?:)[^)\s]+)\)")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -29,9 +30,27 @@ def test_the_library_example_runs(tmp_path: Path) -> None:
     assert lines[-1] == "{'greetings': ['Hello, Ada!', 'Hello, Grace!']}"
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_every_linked_file_exists(link: str) -> None:
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for file, _, heading in (link.partition("#") for link in LINK.findall(page.read_text(encoding="utf-8"))):
+        target = page.parent / file if file else page
+        assert target.exists(), file
+        assert not heading or heading in anchors(target), f"{target.name}#{heading}"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_every_page_is_linked_and_says_nothing_under_one_heading_twice(page: Path) -> None:
+    assert f"docs/{page.name}" in README
+    assert len(set(anchors(page))) == len(anchors(page))
+
+
+def anchors(page: Path) -> list[str]:
+    """What its headings are called in links."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
 
 
 def test_the_commands_it_names_are_targets_of_the_makefile() -> None:
