@@ -131,7 +131,10 @@ class EmbeddedPostgres:
                 "Look for one that hangs, and end it.",
             ) from error
         except OSError as error:
-            raise EmbeddedPostgresError(str(error), advice_on(str(error)) or f"See {self.log}.") from error
+            raise EmbeddedPostgresError(str(error), advice_on(str(error)) or self._where_to_look()) from error
+
+    def _where_to_look(self) -> str:
+        return f"See {self.log}." if self.log.exists() else "Name a folder that can be used in EXECUTION_DATA_DIR."
 
     @property
     def _attached(self) -> Path:

@@ -38,7 +38,7 @@ async def migrate(url: str, revision: str = "head") -> str:
 
     Raises:
         DatabaseUnavailableError: PostgreSQL does not answer.
-        SchemaMismatchError: the schema is newer than this release.
+        SchemaMismatchError: the schema is newer than this release, or than `revision`.
         DatabaseError: a migration failed; it was rolled back.
     """
     found = await read_revision(url)
@@ -47,6 +47,8 @@ async def migrate(url: str, revision: str = "head") -> str:
         return wanted
     if found is not None and found not in known_revisions():
         raise SchemaMismatchError(found, EXPECTED_REVISION, _UPGRADE_PROGRAM)
+    if found is not None and wanted in known_revisions() and wanted < found:
+        raise SchemaMismatchError(found, wanted, "A schema goes forward only: its older form is in a backup.")
     try:
         await to_its_end(asyncio.to_thread(_upgrade, url, revision))
     except Exception as error:

@@ -345,6 +345,13 @@ class TestDatabase:
             assert "Check EXECUTION_DATABASE_URL" in ended.out + ended.err
             assert "secret" not in ended.out + ended.err
 
+    def test_a_folder_that_cannot_be_one_is_said_with_what_to_do(self, tmp_path: Path, nursery: CliNursery) -> None:
+        (tmp_path / "file").touch()
+        ended = Shell(folder=tmp_path, settings={"DATA_DIR": "file"}, nursery=nursery).run("list")
+        assert ended.code == ExitCode.DATABASE
+        assert "Not a directory" in ended.err
+        assert ended.err.endswith(". Name a folder that can be used in EXECUTION_DATA_DIR.\n")
+
     async def test_a_schema_is_missing_then_made_then_too_new(
         self, bare_database: str, tmp_path: Path, nursery: CliNursery
     ) -> None:

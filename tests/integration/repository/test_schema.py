@@ -125,6 +125,11 @@ class TestMigrations:
         with pytest.raises(SchemaMismatchError, match="upgrade this program"):
             await migrate(database_url)
 
+    async def test_it_does_not_go_back(self, database_url: str) -> None:
+        with pytest.raises(SchemaMismatchError, match=f"found {EXPECTED_REVISION}, expected revision 0001"):
+            await migrate(database_url, "0001")
+        assert await migrate(database_url) == EXPECTED_REVISION
+
     async def test_again_nothing_happens(self, database_url: str) -> None:
         assert await migrate(database_url) == EXPECTED_REVISION
         async with Database(database_url):
