@@ -6,15 +6,16 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from textwrap import fill
 
-from rich.console import Group
-from rich.table import Column, Table
+from rich.text import Text
 
 from execution.cli.exit_codes import ExitCode
 from execution.cli.output import answer
 from execution.command_settings import CommandSettings
 from execution.kafka_security_settings import KafkaSecuritySettings
 from execution.kafka_settings import KafkaSettings
+from execution.presentation import printable
 from execution.settings import Settings, is_secret, variable_of
 from execution.steps_settings import StepsSettings
 
@@ -32,6 +33,7 @@ _SECTION_BEGINS = {
     "kafka_commands_topic": "Kafka: commands",
     "steps_shell_programs": "Steps: what they may do",
 }
+_INDENT = "    "
 _INTRODUCTION = """\
 # Settings
 
@@ -88,14 +90,17 @@ def settings_page(settings: list[Setting]) -> str:
     return "\n".join(lines)
 
 
-def _view(settings: list[Setting]) -> Group:
-    tables = []
+def _view(settings: list[Setting]) -> Text:
+    """For a terminal of 80 columns, where a table would be a column of single words."""
+    view = Text()
     for section, those in _by_section(settings):
-        table = Table(Column("variable", no_wrap=True), "set to", "what it means", title=section, title_justify="left")
+        view.append(f"{section}\n\n", style="bold underline")
         for one in those:
-            table.add_row(one.variable, one.value or "", one.meaning)
-        tables.append(table)
-    return Group(*tables)
+            view.append(one.variable, style="bold")
+            view.append(f" = {printable(one.value)}" if one.value else "", style="green")
+            view.append(f"\n{fill(one.meaning, 76, initial_indent=_INDENT, subsequent_indent=_INDENT)}\n\n")
+    view.rstrip()
+    return view
 
 
 def _by_section(settings: list[Setting]) -> Iterator[tuple[str, list[Setting]]]:
