@@ -64,7 +64,7 @@ class Submission(BaseModel):
         if run_at is None:
             return None
         if run_at.tzinfo is None:
-            raise ValueError("a time needs its zone, such as a trailing Z")
+            raise ValueError("a time needs a time zone, such as a trailing Z")
         if not 1 < run_at.year < MAX_YEAR:  # with room for zones and time limits, which are added to it
             raise ValueError(f"a time lies between the years 1 and {MAX_YEAR}")
         return run_at
