@@ -86,19 +86,22 @@ def _origin(results: dict[str, Any]) -> str:
 
 def _throughput(figures: dict[str, Any]) -> list[Group]:
     return [
-        _beside(figures, "no-op", "noop", "per_second"),
-        _beside(figures, "3 progress events", "progress", "per_second"),
+        _beside(figures, "no-op", "noop{}_per_second", "noop_ratio"),
+        _beside(figures, "3 progress events", "progress{}_per_second", "progress_ratio"),
     ]
 
 
 def _latency(figures: dict[str, Any]) -> list[Group]:
-    return [_beside(figures, "one process", "idle", "p50_ms"), _beside(figures, "two processes", "across", "p50_ms")]
+    return [
+        _beside(figures, "one process", "idle{}_p50_ms", "idle_p50_ratio"),
+        _beside(figures, "two processes", "across{}_p50_ms", "across_p50_ratio"),
+    ]
 
 
-def _beside(figures: dict[str, Any], caption: str, name: str, unit: str) -> Group:
-    service, floor = figures[f"{name}_{unit}"], figures[f"{name}_floor_{unit}"]
+def _beside(figures: dict[str, Any], caption: str, name: str, ratio: str) -> Group:
+    service, floor = figures[name.format("")], figures[name.format("_floor")]
     bars = (Bar(label="service", value=service, look="service"), Bar(label="floor", value=floor, look="floor"))
-    return Group(bars=bars, caption=f"{caption}: {service / floor:.2f} \N{MULTIPLICATION SIGN} floor")
+    return Group(bars=bars, caption=f"{caption}: {figures[ratio]:.2f} \N{MULTIPLICATION SIGN} floor")
 
 
 def _points(points: Sequence[dict[str, Any]], looks: dict[str, str]) -> list[Group]:

@@ -31,6 +31,7 @@ def texts(svg: ET.Element) -> list[tuple[str, tuple[float, float, float, float]]
 def test_every_value_is_shown() -> None:
     shown = {text for text, _ in texts(ET.fromstring(chart(results())))}
     assert {"23,457", "1.8", "12,347", "204,802", "512", *CAUSES} <= shown
+    assert "no-op: 0.62 \N{MULTIPLICATION SIGN} floor" in shown, "the ratio that was measured, in pairs"
 
 
 def test_nothing_lies_outside() -> None:
