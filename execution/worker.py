@@ -255,9 +255,11 @@ class Worker:
         log.info("worker.registered", worker_id=str(self.id), kinds=list(self._kinds))
 
     async def _keep_alive(self) -> None:
-        """Heartbeats at a fixed rate; when the worker finds itself declared dead, it starts over under a new id."""
+        """Heartbeats at a fixed rate, and soon after one that failed; when the worker finds itself declared dead, it
+        starts over under a new id."""
+        interval = self._settings.heartbeat_interval_seconds
         while True:
-            started = time.monotonic()
+            started, pause = time.monotonic(), interval
             try:
                 answer = await self._workers.heartbeat(self.id)
                 if answer is None:
@@ -267,8 +269,9 @@ class Worker:
                     self._workers.db.clock.synchronize(answer, started)
             except DatabaseError as error:
                 log.warning("worker.heartbeat_failed", worker_id=str(self.id), error=str(error))
+                pause = min(interval, RETRY_SECONDS)
             elapsed = time.monotonic() - started
-            await asyncio.sleep(max(0.05, self._settings.heartbeat_interval_seconds - elapsed))
+            await asyncio.sleep(max(0.05, pause - elapsed))
 
     async def _start_over(self) -> None:
         log.warning("worker.was_declared_dead", worker_id=str(self.id), running=len(self._runner.runs))

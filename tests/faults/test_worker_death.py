@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from execution.domain.state import ExecutionState
 from execution.service import ExecutionService
+from execution.wiring import open_service
 from tests.faults.conftest import Ledger
 from tests.support.checker import check_all_ended
-from tests.support.service import ended, states_of
-from tests.support.worker_process import worker_process
+from tests.support.cutting_proxy import Fault, cutting_proxy
+from tests.support.service import PATIENCE, ended, running_worker, short_settings, states_of
+from tests.support.stored import AnyConnection
+from tests.support.waiting import eventually
+from tests.support.worker_process import FAULT_HANDLERS, worker_process
 
 S = ExecutionState
 
@@ -71,3 +77,18 @@ async def test_a_command_that_the_dead_worker_never_carried_out(
     assert after.state is (S.CANCELLED if command == "cancel" else S.COMPLETED)
     assert ledger.runs()[str(execution.id)] == (1 if command == "cancel" else 2)
     await check_all_ended(database_url)
+
+
+async def test_a_heartbeat_that_failed_is_repeated_soon(database_url: str, tmp_path: Path, sql: AnyConnection) -> None:
+    """And not at the next one's time: a worker that was declared dead learns it from its heartbeat."""
+    far_apart = {"heartbeat_interval_seconds": 20.0, "worker_timeout_seconds": 60.0}
+    async with (
+        cutting_proxy(database_url, tmp_path) as (proxy, url),
+        open_service(short_settings(url, handlers=FAULT_HANDLERS, **far_apart)) as service,
+    ):
+        proxy.arm(Fault.LOSE_STATEMENT, at="heartbeat")
+        async with running_worker(service):
+            async with asyncio.timeout(PATIENCE):
+                await proxy.struck.wait()
+            beaten = "SELECT heartbeat_at > started_at FROM workers"
+            await eventually(lambda: sql.fetchval(beaten), within=5.0, what="the next heartbeat")

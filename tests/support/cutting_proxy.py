@@ -21,8 +21,12 @@ _COMMIT = b"Q\x00\x00\x00\x0cCOMMIT;\x00"
 _HEADER = 5  # a message's type and length
 _READY_AFTER_COMMIT = b"Z\x00\x00\x00\x05I"
 _CHUNK = 65_536
-_ALIKE = {"create_execution": "create_executions", "append_to_execution": "append_events"}
-"""Statements that are what another one is of a single append; a fault that is asked for meets both."""
+_ALIKE = {
+    "create_execution": "create_executions",
+    "append_to_execution": "append_events",
+    "claim_execution": "claim_executions",
+}
+"""Statements that are of one execution what another one is of many; a fault that is asked for meets both."""
 _NAMES = {sql.encode(): _ALIKE.get(name, name) for name, sql in statements().items()}
 
 
