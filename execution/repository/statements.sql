@@ -88,7 +88,7 @@ SELECT array_agg(id) AS written FROM inserted HAVING count(*) < 1;
 -- Answers nothing when all were written, otherwise the ids of those that were.
 -- Index: executions_pkey. Without the version guard two decisions on one state would both stand; without the epoch guard
 -- a worker that was declared dead could re-read the version and write on. `events` as above, from expected_version + 1
--- on; a result stands in the `completed` event, which is the last one of an end. run_at null, started_at: as it was.
+-- on; a result stands in the `completed` event, which is the last one of an end. run_at null or keeps_start: as it was.
 WITH item AS (
     SELECT
         id, updated_at, events,

@@ -102,7 +102,13 @@ class Wakeups:
     def subscribe_to_work(self, wake: Callable[[], None], tell: Callable[[UUID], None]) -> Callable[[], None]:
         """Subscribe to work. Where another process says which execution is all there is, `tell` is called with that."""
         self._tellers[wake] = tell
-        return self.subscribe(Topic.WORK, wake)
+        end = self.subscribe(Topic.WORK, wake)
+
+        def unsubscribe() -> None:
+            end()
+            del self._tellers[wake]
+
+        return unsubscribe
 
     def follow(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Subscribe to the log, and have other processes notify of it as soon as they do of work."""
@@ -176,9 +182,12 @@ class Wakeups:
         elif self._outgoing:
             self._pending.set()
 
-    def _wake(self, topic: Topic, *, from_others: bool = False) -> None:
+    def _wake(self, topic: Topic, *, from_others: bool = False, only: UUID | None = None) -> None:
         for wake in self._listeners[topic]:
-            wake()
+            if only is not None and (tell := self._tellers.get(wake)) is not None:
+                tell(only)
+            else:
+                wake()
         if from_others:
             for wake in self._listeners_to_others[topic]:
                 wake()
@@ -240,24 +249,14 @@ class Wakeups:
         self.has_peers = True
         only: UUID | None = None
         for word in words:  # in order, in which the work comes after what it is about
-            if word == Topic.WORK and only is not None:
-                self._tell(only)
-            elif (topic := _TOPICS.get(word)) is not None:
-                self._wake(topic, from_others=True)
+            if (topic := _TOPICS.get(word)) is not None:
+                self._wake(topic, from_others=True, only=only)
             elif word.startswith(_ONLY):
                 only = _id(word.removeprefix(_ONLY))
             elif word == _HELLO:
                 self._say([_HERE, *self._own_news()])
             elif word == _FOLLOWS:
                 self.is_followed = True
-
-    def _tell(self, execution_id: UUID) -> None:
-        for wake in self._listeners[Topic.WORK]:
-            tell = self._tellers.get(wake)
-            if tell is None:
-                wake()
-            else:
-                tell(execution_id)
 
     def _own_news(self) -> list[str]:
         return [_FOLLOWS] if self._follows else []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
@@ -101,7 +103,7 @@ class Told:
 
     def __init__(self, database: Database) -> None:
         self.of: asyncio.Queue[UUID | None] = asyncio.Queue()
-        database.wakeups.subscribe_to_work(lambda: self.of.put_nowait(None), self.of.put_nowait)
+        self.end = database.wakeups.subscribe_to_work(lambda: self.of.put_nowait(None), self.of.put_nowait)
 
     async def next(self) -> UUID | None:
         async with asyncio.timeout(WITHIN):
@@ -140,6 +142,19 @@ class TestWhichExecution:
         sender.wakeups.signal(Topic.WORK, second := new_id())
         while await told.next() not in {None, second}:
             pass
+
+    async def test_whoever_has_ended_hears_nothing_and_is_held_by_nothing(
+        self, sender: Database, receiver: Database
+    ) -> None:
+        ended, told = Told(receiver), Told(receiver)
+        ended.end()
+        sender.wakeups.signal(Topic.WORK, new_id())
+        await told.next()
+        assert ended.of.empty()
+        held = weakref.ref(ended)
+        del ended
+        gc.collect()
+        assert held() is None
 
     async def test_it_is_said_of_what_can_be_claimed(self, sender: Database, receiver: Database) -> None:
         """What is due later needs a worker that asks when, and not one that finds nothing."""
