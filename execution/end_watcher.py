@@ -38,7 +38,6 @@ class EndWatcher:
         self._poll_interval = poll_interval
         self._waiting: dict[UUID, set[End]] = {}
         self._woken = asyncio.Event()
-        self._polled = False
         self._rests_until = 0.0
         """On the loop's clock."""
         self._new: dict[UUID, tuple[str, int]] = {}
@@ -101,7 +100,6 @@ class EndWatcher:
             unsubscribe()
             polls.cancel()
             await asyncio.wait([polls])
-            await self._repository.release()
 
     async def _rest(self) -> None:
         """Until there is a reason to ask again, and not at once after a question that others had caused."""
@@ -109,16 +107,12 @@ class EndWatcher:
         pause = self._rests_until - asyncio.get_running_loop().time()
         if pause > SHORTEST_PAUSE:
             await asyncio.sleep(pause)
-        if self._polled and not self._waiting:
-            await self._repository.release()
-        self._polled = False
         self._woken.clear()
 
     async def _poll(self) -> None:
         # By a clock of its own: a timer for each wait is one to be stopped between the wake-up and the question.
         while True:
             await asyncio.sleep(self._poll_interval)
-            self._polled = True
             self._woken.set()
 
     def _ended_elsewhere(self) -> None:

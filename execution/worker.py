@@ -350,7 +350,6 @@ class Worker:
 
     async def _sign_off(self) -> None:
         try:
-            await self._workers.release()
             await self._workers.retire(self.id)
         except (DatabaseError, ServiceClosedError) as error:
             log.warning("worker.not_signed_off", worker_id=str(self.id), error=str(error))

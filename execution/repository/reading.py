@@ -29,6 +29,19 @@ async def fetch(db: Database, name: str, *arguments: Any) -> list[asyncpg.Record
     return rows
 
 
+async def fetch_as_woken(db: Database, name: str, *arguments: Any) -> list[asyncpg.Record]:
+    """The rows of a named statement that a wake-up leads to: over the connection that brought it, unless that has
+    something else to do. Errors as `fetch`.
+    """
+    connection = db.wakeups.connection
+    if not connection.is_free:
+        return await fetch(db, name, *arguments)
+    try:
+        return await connection.fetch(statement(name), *arguments)
+    except DRIVER_ERRORS as error:
+        raise translated(f"Statement {name!r}", error) from error
+
+
 async def fetch_row(db: Database, name: str, *arguments: Any) -> asyncpg.Record | None:
     """The first row of a named statement, or None; errors as `fetch`."""
     rows = await fetch(db, name, *arguments)

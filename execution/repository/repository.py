@@ -26,7 +26,6 @@ from execution.errors import (
 from execution.keyed_answer import AnswerTo
 from execution.repository.append import Claimant
 from execution.repository.database import Database
-from execution.repository.kept_connection import KeptConnection
 from execution.repository.listing import (
     ExecutionFilters,
     Page,
@@ -36,7 +35,7 @@ from execution.repository.listing import (
     list_cancellable,
     list_page,
 )
-from execution.repository.reading import fetch, fetch_row
+from execution.repository.reading import fetch, fetch_as_woken, fetch_row
 from execution.repository.records import execution_from_row, history_item_from_row
 
 MAX_HISTORY = 1000
@@ -52,7 +51,6 @@ class ExecutionRepository:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self._ends = KeptConnection(db)
 
     async def get_by_id(self, execution_id: UUID) -> Execution | None:
         """The execution as it is now, or None."""
@@ -64,12 +62,8 @@ class ExecutionRepository:
         return [execution_from_row(row) for row in await fetch(self.db, "get_executions", execution_ids)]
 
     async def get_ended(self, execution_ids: Sequence[UUID]) -> list[Execution]:
-        """Those of the executions that have ended, in no particular order; asked over a connection that is kept."""
-        return [execution_from_row(row) for row in await self._ends.fetch("get_ended", execution_ids)]
-
-    async def release(self) -> None:
-        """Give back the connection that questions for ends have kept; the next one takes another."""
-        await self._ends.release()
+        """Those of the executions that have ended, in no particular order."""
+        return [execution_from_row(row) for row in await fetch_as_woken(self.db, "get_ended", execution_ids)]
 
     async def list_executions(
         self, filters: Mapping[str, Any], pagination: Mapping[str, int], *, tenant_id: str = "default"

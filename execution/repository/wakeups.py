@@ -1,8 +1,8 @@
 """Wake-ups: what makes an idle service react at once. Correctness never depends on one.
 
 Inside the process a signal sets the events of its subscribers. Between processes one coalesced NOTIFY carries the
-topics, from a connection of its own and outside every business transaction: a NOTIFY inside one serialises all commits.
-It is the connection that listens: PostgreSQL need not wake a second one of this process to tell it what it has said.
+topics, outside every business transaction: a NOTIFY inside one serialises all commits. It goes over the connection that
+listens: PostgreSQL need not wake a second one of this process to tell it what it has said.
 A process that has heard of no other one sends none: each says hello when it begins to listen, and is answered. What
 follows the log for somebody who waits says that, too, and is then told of it at once.
 """
@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from uuid import UUID, uuid4
 
-import asyncpg
 import structlog
 
 from execution.ids import parsed_id
 from execution.repository.connections import Connector, is_connection_lost
+from execution.repository.listening_connection import ListeningConnection
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,8 @@ class Wakeups:
     """Signals by topic, in this process and between processes."""
 
     def __init__(self, connector: Connector, *, enabled: bool) -> None:
-        self._connector = connector
+        self.connection = ListeningConnection(connector)
+        """What it listens over, and others may ask over."""
         self._enabled = enabled
         self._sender = f"{os.getpid()}-{uuid4().hex[:8]}"
         self._listeners: dict[Topic, list[Callable[[], None]]] = {topic: [] for topic in Topic}
@@ -195,40 +196,33 @@ class Wakeups:
     async def _kept_up(self) -> None:
         """Run over a connection, and over a new one when it is lost; meanwhile the polls carry on alone."""
         while True:
-            connection: asyncpg.Connection | None = None
             try:
-                connection = await self._connector.connect()
-                await self._listen(connection)
-                await self._notify(connection)
+                await self.connection.open(CHANNEL, self._received, self._pending.set)
+                self._catch_up()
+                await self._notify()
             except Exception as error:  # noqa: BLE001 - whatever ends it, it must begin again; the polls go on meanwhile
                 level = log.info if is_connection_lost(error) else log.error
                 level("wakeups.reconnecting", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(RECONNECT_SECONDS)
             finally:
-                if connection is not None:
-                    await self._connector.discard(connection)
+                await self.connection.close()
 
-    async def _listen(self, connection: asyncpg.Connection) -> None:
-        connection.add_termination_listener(lambda _: self._pending.set())
-        # Nobody waits for the commits of notifications, and a lost wake-up costs one poll interval.
-        await connection.execute("SET synchronous_commit = off")
-        await connection.add_listener(CHANNEL, self._received)
+    def _catch_up(self) -> None:
         for topic in Topic:  # whatever was signalled while nobody listened
             self._wake(topic, from_others=True)
         self._say([_HELLO, *self._own_news()])
 
-    async def _notify(self, connection: asyncpg.Connection) -> None:
+    async def _notify(self) -> None:
         clock = asyncio.get_running_loop().time
         window_ends = clock() + COALESCE_SECONDS
         while True:
             await self._pending.wait()
             self._pending.clear()
-            if connection.is_closed():
-                raise ConnectionError("the listening connection was closed")
+            self.connection.check()
             words, self._outgoing = self._outgoing, set()
             if not words:
                 continue  # they went along with others
-            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._payload(words))
+            await self.connection.notify(CHANNEL, self._payload(words))
             many = self._gathered > FEW_SIGNALS
             if many or clock() >= window_ends:
                 self._gathered, window_ends = 0, clock() + COALESCE_SECONDS

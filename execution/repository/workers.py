@@ -12,8 +12,7 @@ from uuid import UUID
 from execution.domain.execution import Execution
 from execution.repository.database import Database
 from execution.repository.frontier import ClaimFrontier, columns_of
-from execution.repository.kept_connection import KeptConnection
-from execution.repository.reading import fetch, fetch_row
+from execution.repository.reading import fetch, fetch_as_woken, fetch_row
 from execution.repository.records import claimed_execution, execution_from_row, to_json
 
 
@@ -39,11 +38,6 @@ class WorkerStore:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self._claims = KeptConnection(db)
-
-    async def release(self) -> None:
-        """Give back the connection that claims have kept; the next claim takes another one."""
-        await self._claims.release()
 
     async def register(
         self, worker_id: UUID, kinds: Sequence[str], *, concurrency: int, timeout_seconds: float
@@ -74,7 +68,8 @@ class WorkerStore:
         """
         frontier = frontier or ClaimFrontier(self.db.clock.now)
         search = frontier.begin()
-        rows = await self._claims.fetch(
+        rows = await fetch_as_woken(
+            self.db,
             "claim_executions",
             list(kinds),
             list(kinds.values()),
@@ -89,8 +84,8 @@ class WorkerStore:
 
     async def claim_one(self, worker_id: UUID, kinds: Mapping[str, bool], execution_id: UUID) -> list[Execution]:
         """Claim this execution, if it is due, of these kinds, and nobody else has it; otherwise nothing."""
-        rows = await self._claims.fetch(
-            "claim_execution", to_json(kinds), execution_id, worker_id, f"worker:{worker_id}"
+        rows = await fetch_as_woken(
+            self.db, "claim_execution", to_json(kinds), execution_id, worker_id, f"worker:{worker_id}"
         )
         return [claimed_execution(row, worker_id, idempotent=kinds[row["kind"]]) for row in rows]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -25,14 +25,13 @@ WITHIN = 10.0
 
 
 @pytest.fixture
-async def search(database: Database) -> AsyncIterator[WorkSearch]:
+async def search(database: Database) -> WorkSearch:
     """Of a worker that has just searched, and found nothing."""
     store = WorkerStore(database)
     await store.register(WORKER, list(NOOP), concurrency=4, timeout_seconds=60)
     search = WorkSearch(store, NOOP, poll_interval=LONG)
     await searched(search)
-    yield search
-    await store.release()
+    return search
 
 
 async def searched(search: WorkSearch) -> list[Execution]:

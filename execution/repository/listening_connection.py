@@ -1,0 +1,74 @@
+"""The connection that a process listens over, and what it says and asks in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+
+from execution.repository.connections import Connector
+
+
+class ListeningConnection:
+    """Hears the notifications of one channel; runs one statement at a time, and keeps its own NOTIFY waiting meanwhile.
+
+    What is heard is most often answered by a statement: the claim of what was submitted, the question for what has
+    ended. PostgreSQL has just woken the process behind this connection, whose memory is warm. Over connections of their
+    own the same chain of statements took a tenth longer, by hand as well.
+    """
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._connection: asyncpg.Connection | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def is_free(self) -> bool:
+        """Would it run a statement at once? Not while another one is under way, nor while there is no connection."""
+        return self._connection is not None and not self._turn.locked() and not self._connection.is_closed()
+
+    async def open(self, channel: str, hear: Callable[..., None], lost: Callable[[], None]) -> None:
+        """Connect and listen. `hear` is called as the driver calls listeners; `lost` when the connection is.
+
+        Raises:
+            DatabaseUnavailableError: PostgreSQL does not answer. Other errors are the driver's; `close` it then, too.
+        """
+        self._connection = connection = await self._connector.connect()
+        connection.add_termination_listener(lambda _: lost())
+        async with self._turn:
+            await connection.add_listener(channel, hear)
+
+    def check(self) -> None:
+        """Raises:
+        InterfaceError: it is closed.
+        """
+        self._usable()
+
+    async def close(self) -> None:
+        """Listen no more; a second call does nothing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._connector.discard(connection)
+
+    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """The rows of a statement; errors are the driver's."""
+        async with self._turn:
+            rows: list[asyncpg.Record] = await self._usable().fetch(query, *arguments)
+        return rows
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """Notify all who listen. Errors are the driver's.
+
+        Nobody waits for the commits of notifications, and a lost one costs one poll interval.
+        """
+        async with self._turn:
+            await self._usable().execute(
+                "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)", channel, payload
+            )
+
+    def _usable(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            raise asyncpg.InterfaceError("the listening connection is closed")
+        return self._connection
