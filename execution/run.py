@@ -48,7 +48,7 @@ class Run:
         self.stop_handler: Callable[[], object] | None = None
         """How the running handler is told to stop: a task is cancelled, a child process is signalled, a thread asks."""
         self._resumed: asyncio.Event | None = None
-        """Only while it is paused at a pause point: what ends the wait there."""
+        """Only while it waits, paused: what ends that."""
         self._leaves_at_pause = False
         """Does it stand at a pause point that it may leave to another worker?"""
         self._timer: asyncio.TimerHandle | None = None
@@ -114,8 +114,6 @@ class Run:
             return
         after = await self.lease.apply(ReachPausePoint())
         if after.state is ExecutionState.PAUSED and not (self._leaves_at_pause and self.worker_stops()):
-            # Not earlier: a review that read RUNNING just before this was written would take it for the resume.
-            self._resumed = asyncio.Event()
             self._unlimit_time()  # the limit counts running time; it starts anew with the resume
             await self.resumed()
             self._limit_time()
@@ -137,7 +135,9 @@ class Run:
 
     async def resumed(self) -> None:
         """Wait until it is no longer paused: resumed, or asked to stop."""
-        if self._resumed is not None:
+        if not self.stop_requested:
+            # Not earlier: a review that read RUNNING just before the pause was written would take it for the resume.
+            self._resumed = self._resumed or asyncio.Event()
             await self._resumed.wait()
 
     def _limit_time(self) -> None:

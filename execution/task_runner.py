@@ -242,6 +242,8 @@ class ExecutionTaskRunner:
         except InvalidExecutionStateError:
             if run.execution.state is ExecutionState.PAUSED:
                 await run.resumed()  # the handler left its pause point by itself; its end counts once it may go on
+                if run.execution.state is ExecutionState.PAUSED:
+                    await asyncio.sleep(RETRY_SECONDS)  # it was asked to stop, and it depends on others how it goes on
             elif len(facts_among(ending.unwritten)) == len(ending.unwritten):
                 raise
             # It is being cancelled, which takes no progress any more; facts it takes until its end.

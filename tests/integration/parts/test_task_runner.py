@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +17,7 @@ from execution.domain.outcome import Failed, PartialSuccess
 from execution.domain.state import ExecutionState
 from execution.handlers import TaskContext
 from tests.support.service import Counted
-from tests.support.stored import waiting_sessions
+from tests.support.stored import AnyConnection, waiting_sessions
 from tests.support.task_bench import KIND, Bench, Gate
 from tests.support.waiting import eventually
 
@@ -259,32 +260,63 @@ class TestPausePoint:
         await bench.tell_of(execution)
         await task
 
-    async def test_what_a_handler_ends_with_that_left_by_itself_counts_after_the_resume(self, bench: Bench) -> None:
-        left = asyncio.Event()
-
-        async def impatient(context: TaskContext, parameters: JsonObject) -> JsonObject:
-            await parameters_gate.stand()
-            try:
-                async with asyncio.timeout(0.01):
-                    await context.pause_point()
-            except TimeoutError:
-                left.set()
-            return {"left": True}
-
-        parameters_gate = Counted.new()
-        bench.registry.register(KIND, impatient)
-        execution = await bench.claim()
-        task = asyncio.create_task(bench.runner.execute_task(execution))
-        await parameters_gate.has_started()
-        await bench.manager.apply(execution.id, Pause())
-        await bench.tell_of(execution)
-        parameters_gate.let_go.set()
-        await left.wait()
+    @pytest.mark.parametrize("written", [True, False], ids=["from the pause", "while it is being written"])
+    async def test_what_a_handler_ends_with_that_left_by_itself_counts_after_the_resume(
+        self, bench: Bench, sql: AnyConnection, *, written: bool
+    ) -> None:
+        execution, task, gate, leave = await self._may_leave(bench)
+        if written:
+            gate.let_go.set()
+            await self._is_paused(bench, execution)
+            leave()
+        else:
+            async with sql.transaction():
+                await sql.execute("SELECT FROM executions WHERE id = $1 FOR UPDATE", execution.id)
+                gate.let_go.set()
+                await eventually(lambda: waiting_sessions(sql), within=5, what="the pause is being written")
+                leave()
         await self._is_paused(bench, execution)
         await bench.manager.apply(execution.id, Resume())
+        assert not task.done()
         await bench.tell_of(execution)
         await task
         assert (await bench.after(execution.id)).result == {"left": True}
+
+    async def test_nor_does_a_drain_record_it_or_keep_the_loop_busy(self, bench: Bench) -> None:
+        execution, task, gate, leave = await self._may_leave(bench)
+        gate.let_go.set()
+        await self._is_paused(bench, execution)
+        leave()
+        run = bench.run_of(execution)
+        await eventually(lambda: not run.invoking, within=5, what="the handler has ended")
+        run.drain()
+        await asyncio.sleep(0)
+        run.is_left = True
+        async with asyncio.timeout(5):
+            await task
+        assert (await bench.after(execution.id)).state is S.PAUSED
+
+    async def _may_leave(self, bench: Bench) -> tuple[Execution, asyncio.Task[None], Counted, Callable[[], object]]:
+        """One whose handler goes to its pause point when it is let go, and what makes it leave that and return."""
+        gate, waiting = Counted.new(), list[asyncio.Task[None]]()
+
+        async def impatient(context: TaskContext, parameters: JsonObject) -> JsonObject:
+            await gate.stand()
+            waiting.append(asyncio.ensure_future(context.pause_point()))
+            await asyncio.wait(waiting)
+            return {"left": True}
+
+        bench.registry.register(KIND, impatient)
+        execution = await bench.claim()
+        task = asyncio.create_task(bench.runner.execute_task(execution))
+        await gate.has_started()
+        await bench.manager.apply(execution.id, Pause())
+        await bench.tell_of(execution)
+
+        def leave() -> None:
+            waiting[0].cancel()
+
+        return execution, task, gate, leave
 
     async def _asked_to_pause(
         self, bench: Bench, **changes: Any
