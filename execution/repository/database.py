@@ -55,14 +55,15 @@ class Database:
             statement_timeout=statement_timeout,
             application_name=f"execution {os.getpid()}",
         )
+        self.wakeups = Wakeups(self._connector, enabled=notify)
         self.lanes = AppendLanes(
             self._connector,
+            self.wakeups.connection,
             lanes=append_lanes,
             batch_limit=batch_limit,
             patience=append_patience,
             creations_limit=submission_queue_limit,
         )
-        self.wakeups = Wakeups(self._connector, enabled=notify)
         self._pool_size = pool_size
         self._pool: asyncpg.Pool | None = None
         self._list_pool: asyncpg.Pool | None = None

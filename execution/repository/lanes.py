@@ -26,6 +26,7 @@ from execution.repository.batches import change, creation
 from execution.repository.connections import Connector
 from execution.repository.lane import Lane
 from execution.repository.lane_counts import LaneCounts
+from execution.repository.listening_connection import ListeningConnection
 from execution.repository.records import events_to_json
 from execution.shielded import to_its_end
 
@@ -34,12 +35,21 @@ class AppendLanes:
     """The lanes of one process."""
 
     def __init__(
-        self, connector: Connector, *, lanes: int, batch_limit: int, patience: float, creations_limit: int
+        self,
+        connector: Connector,
+        listening: ListeningConnection,
+        *,
+        lanes: int,
+        batch_limit: int,
+        patience: float,
+        creations_limit: int,
     ) -> None:
         self._patience = patience
         self._creations_limit = creations_limit
-        self._changes = [Lane(f"append-{number}", connector, change, batch_limit) for number in range(lanes)]
-        self._creations = Lane("create", connector, creation, batch_limit, after=self._changes)
+        self._changes = [
+            Lane(f"append-{number}", connector, change, batch_limit, listening=listening) for number in range(lanes)
+        ]
+        self._creations = Lane("create", connector, creation, batch_limit, listening=listening, after=self._changes)
 
     async def start(self) -> None:
         """Connect every lane, so that a wrong address fails here and not in the first append."""

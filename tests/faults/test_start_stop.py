@@ -18,6 +18,7 @@ from execution.model_service import embedded_command_bus
 from execution.repository.connections import Connector
 from execution.repository.database import Database
 from execution.repository.lanes import AppendLanes
+from execution.repository.listening_connection import ListeningConnection
 from execution.repository.wakeups import Wakeups
 from execution.service import ExecutionService
 from execution.settings import Settings
@@ -68,7 +69,10 @@ class Place:
             case "database":
                 return Database(url)
             case "lanes":
-                return Unwound(AppendLanes(connector, lanes=2, batch_limit=10, patience=5, creations_limit=10))
+                listening = ListeningConnection(connector)
+                return Unwound(
+                    AppendLanes(connector, listening, lanes=2, batch_limit=10, patience=5, creations_limit=10)
+                )
             case "wakeups":
                 return Wakeups(connector, enabled=True)
             case "service":

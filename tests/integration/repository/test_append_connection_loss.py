@@ -145,15 +145,20 @@ class TestThroughAProxy:
 
 
 class TestTerminated:
+    @pytest.mark.parametrize(("listens", "connections"), [(True, 1), (False, 2)], ids=["the one that listens", "lanes"])
     async def test_at_idle_the_next_append_reconnects(
-        self, repository: ExecutionRepository, sql: AnyConnection
+        self, database_url: str, sql: AnyConnection, *, listens: bool, connections: int
     ) -> None:
-        before = await carry_out(repository, await submit(repository), Pause())
-        assert await cut_append_lanes(sql) == 2, "the lane of creations and that of changes"
-        after = await carry_out(repository, before, Cancel())
-        created = await submit(repository)
-        assert await assert_row_is_fold(repository, before.id) == after
-        assert await assert_row_is_fold(repository, created.id) == created
+        async with Database(database_url, notify=listens) as database:
+            listening = database.wakeups.connection
+            await eventually(lambda: listening.is_free is listens, within=5, what="it listens")
+            repository = ExecutionRepository(database)
+            before = await carry_out(repository, await submit(repository), Pause())
+            assert await cut_append_lanes(sql) == connections
+            after = await carry_out(repository, before, Cancel())
+            created = await submit(repository)
+            assert await assert_row_is_fold(repository, before.id) == after
+            assert await assert_row_is_fold(repository, created.id) == created
 
     async def test_while_it_waits_for_a_lock(self, repository: ExecutionRepository, sql: AnyConnection) -> None:
         before = await submit(repository)

@@ -9,13 +9,15 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from execution.errors import DatabaseError
+from execution.domain.commands import Pause
+from execution.errors import DatabaseError, OutcomeUnknownError
 from execution.ids import new_id
 from execution.repository.connections import Connector
 from execution.repository.database import Database
 from execution.repository.listening_connection import ListeningConnection
 from execution.repository.reading import fetch_as_woken
-from tests.support.stored import AnyConnection
+from execution.repository.repository import ExecutionRepository
+from tests.support.stored import AnyConnection, carry_out, submit, waiting_sessions
 from tests.support.waiting import eventually
 
 CHANNEL = "test_channel"
@@ -163,14 +165,53 @@ async def test_unless_another_one_is_under_way(database_url: str, sql: AnyConnec
         await asking
 
 
+async def test_an_append_that_is_alone_goes_over_it(database_url: str, sql: AnyConnection) -> None:
+    async with Database(database_url) as database:
+        await free(database)
+        pid = await pid_of(database.wakeups.connection)
+        repository = ExecutionRepository(database)
+        alone = await submit(repository)
+        assert await last_statement(sql, pid) == "append"
+        await carry_out(repository, alone, Pause())
+        assert await last_statement(sql, pid) == "append"
+        await pid_of(database.wakeups.connection)
+        await asyncio.gather(*(submit(repository) for _ in range(3)))
+        assert await last_statement(sql, pid) == "another"
+
+
+async def test_nor_does_it_wait_for_what_is_under_way_there(database_url: str, sql: AnyConnection) -> None:
+    async with Database(database_url) as database:
+        await free(database)
+        async with held_up(sql) as question:
+            asking = asyncio.create_task(database.wakeups.connection.fetch(question))
+            await under_way(sql)
+            async with asyncio.timeout(WITHIN):
+                assert await submit(ExecutionRepository(database))
+        await asking
+
+
+async def test_appends_that_are_given_up_do_not_hang_there(database_url: str, sql: AnyConnection) -> None:
+    async with Database(database_url) as database:
+        await free(database)
+        repository = ExecutionRepository(database)
+        execution = await submit(repository)
+        async with sql.transaction():
+            await sql.execute("SELECT FROM executions FOR UPDATE")
+            append = asyncio.create_task(carry_out(repository, execution, Pause()))
+            await eventually(lambda: waiting_sessions(sql), within=WITHIN, what="the append waits for the row")
+            database.lanes.abandon()
+            async with asyncio.timeout(WITHIN):
+                with pytest.raises(OutcomeUnknownError):
+                    await append
+
+
 @pytest.mark.parametrize("notify", [True, False])
-async def test_nor_with_nothing_to_listen_over(database_url: str, sql: AnyConnection, *, notify: bool) -> None:
+async def test_with_nothing_to_listen_over_the_pool_answers(database_url: str, *, notify: bool) -> None:
     async with Database(database_url, notify=notify) as database:
         if notify:
             await free(database)
-            await sql.execute(CUT)
-            connection = database.wakeups.connection
-            await eventually(lambda: not connection.is_free, within=WITHIN, what="it knows that it is cut")
+            database.wakeups.connection.cut()
+        assert not database.wakeups.connection.is_free
         assert await fetch_as_woken(database, "get_ended", [NOBODY]) == []
 
 
@@ -185,6 +226,12 @@ async def free(database: Database) -> None:
     """Until it listens and has nothing to say."""
     connection = database.wakeups.connection
     await eventually(lambda: connection.is_free, within=WITHIN, what="it listens")
+
+
+async def last_statement(sql: AnyConnection, pid: int) -> str:
+    """Whether the last statement of a server process was an append."""
+    is_append = "SELECT query LIKE 'WITH item AS%' FROM pg_stat_activity WHERE pid = $1"
+    return "append" if await sql.fetchval(is_append, pid) else "another"
 
 
 async def pid_of(listening: ListeningConnection) -> int:
