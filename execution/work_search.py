@@ -17,7 +17,6 @@ from execution.domain.execution import Execution
 from execution.errors import DatabaseError
 from execution.repository.frontier import ClaimFrontier
 from execution.repository.workers import WorkerStore
-from execution.waiting import is_set_within
 
 FIRST_POLL_SECONDS = 0.05
 """The first pause after running out of work; it doubles up to the poll interval."""
@@ -63,7 +62,11 @@ class WorkSearch:
 
     async def wait(self, seconds: float) -> None:
         """Wait to be woken, but not longer than this."""
-        await is_set_within(self._woken, seconds)
+        timer = asyncio.get_running_loop().call_later(seconds, self._woken.set)
+        try:
+            await self._woken.wait()
+        finally:
+            timer.cancel()
 
     async def rest(self, only: UUID | None, *, found: bool) -> None:
         """Wait for the time of the next search, or to be woken, after a claim (of this one only) that found something,

@@ -128,6 +128,10 @@ class Lane:
 
     def _take(self) -> list[Append]:
         """The next batch, sorted by id: at most one append per execution, the others keep their place in the queue."""
+        if len(self.queue) == 1:
+            self._held_back = []
+            self._eased.set()
+            return [self.queue.popleft()]
         batch: dict[UUID, Append] = {}
         later: list[Append] = []
         while self.queue and len(batch) < self._batch_limit:

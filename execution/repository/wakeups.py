@@ -72,6 +72,7 @@ class Wakeups:
         self._listeners_to_others: dict[Topic, list[Callable[[], None]]] = {topic: [] for topic in Topic}
         self._tellers: dict[Callable[[], None], Callable[[UUID], None]] = {}
         self._signalled: set[Topic] = set()
+        self._signalled_again: set[Topic] = set()
         self._outgoing: set[str] = set()
         self._waiting = 0
         self._only: UUID | None = None
@@ -122,19 +123,21 @@ class Wakeups:
         """Wake this process's subscribers now, and other processes' soon. `about`: which execution can be claimed.
 
         A batch of appends ends in one round of the event loop for all its callers: of the hundreds of signals in it,
-        the first one wakes, and the round's end once more, for whoever looked in between.
+        the first one wakes, and the round's end once for all others, because somebody may have looked in between.
         """
         self._gathered += 1
         if topic is Topic.WORK:
             self._waiting += 1
             self._only = about
-        if topic not in self._signalled:
-            if not self._signalled:
-                asyncio.get_running_loop().call_soon(self._end_round)
-            self._signalled.add(topic)
-            self._wake(topic)
-            if self.has_peers and topic not in _CALM:
-                self._pending.set()  # the task that notifies comes right after the round's end, and not a round later
+        if topic in self._signalled:
+            self._signalled_again.add(topic)
+            return
+        if not self._signalled:
+            asyncio.get_running_loop().call_soon(self._end_round)
+        self._signalled.add(topic)
+        self._wake(topic)
+        if self.has_peers and topic not in _CALM:
+            self._pending.set()  # the task that notifies comes right after the round's end, and not a round later
 
     @property
     def is_about_to_notify(self) -> bool:
@@ -158,8 +161,10 @@ class Wakeups:
 
     def _end_round(self) -> None:
         topics, self._signalled = self._signalled, set()
-        for topic in topics:
-            self._wake(topic)
+        if self._signalled_again:
+            again, self._signalled_again = self._signalled_again, set()
+            for topic in again:
+                self._wake(topic)
         if self._enabled and self.has_peers:
             self._say(topics, calmly=topics <= _CALM and not self.is_followed)
 
@@ -183,15 +188,18 @@ class Wakeups:
         elif self._outgoing:
             self._pending.set()
 
-    def _wake(self, topic: Topic, *, from_others: bool = False, only: UUID | None = None) -> None:
+    def _wake(self, topic: Topic) -> None:
+        for wake in self._listeners[topic]:
+            wake()
+
+    def _wake_from_others(self, topic: Topic, only: UUID | None = None) -> None:
         for wake in self._listeners[topic]:
             if only is not None and (tell := self._tellers.get(wake)) is not None:
                 tell(only)
             else:
                 wake()
-        if from_others:
-            for wake in self._listeners_to_others[topic]:
-                wake()
+        for wake in self._listeners_to_others[topic]:
+            wake()
 
     async def _kept_up(self) -> None:
         """Run over a connection, and over a new one when it is lost; meanwhile the polls carry on alone."""
@@ -209,7 +217,7 @@ class Wakeups:
 
     def _catch_up(self) -> None:
         for topic in Topic:  # whatever was signalled while nobody listened
-            self._wake(topic, from_others=True)
+            self._wake_from_others(topic)
         self._say([_HELLO, *self._own_news()])
 
     async def _notify(self) -> None:
@@ -244,7 +252,7 @@ class Wakeups:
         only: UUID | None = None
         for word in words:  # in order, in which the work comes after what it is about
             if (topic := _TOPICS.get(word)) is not None:
-                self._wake(topic, from_others=True, only=only)
+                self._wake_from_others(topic, only if topic is Topic.WORK else None)
             elif word.startswith(_ONLY):
                 only = _id(word.removeprefix(_ONLY))
             elif word == _HELLO:
