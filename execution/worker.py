@@ -152,10 +152,10 @@ class Worker:
             # The next claim is on its way before the first of these runs: PostgreSQL works while this process does.
             if only is None:
                 self.eager.nothing_waits = len(claimed) < limit
-            if claimed:
-                self._wakeups.signal(Topic.LOG)
             if not self._has_backlog:
                 await _let_runs_go_first()
+            self._tell_of(claimed)
+            if not self._has_backlog:
                 await self._search.rest(only, found=bool(claimed))
 
     async def _claim(self, limit: int, only: UUID | None) -> list[Execution]:
@@ -174,8 +174,13 @@ class Worker:
         self.claimed += len(claimed)
         for execution in claimed:
             self._start(execution, start_by)
-            self._state_manager.changed(execution)
         return claimed
+
+    def _tell_of(self, claimed: Sequence[Execution]) -> None:
+        for execution in claimed:
+            self._state_manager.changed(execution)
+        if claimed:
+            self._wakeups.signal(Topic.LOG)
 
     async def _room(self) -> int:
         """How many executions to claim now. With a backlog, slots that come free singly are gathered for a moment;

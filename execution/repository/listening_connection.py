@@ -22,12 +22,14 @@ class ListeningConnection:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._connection: asyncpg.Connection | None = None
-        self._turn = asyncio.Lock()
+        self._is_busy = False
+        self._freed: asyncio.Future[None] | None = None
+        """What a NOTIFY that is not said yet waits for."""
 
     @property
     def is_free(self) -> bool:
         """Would it run a statement at once? Not while another one is under way, nor while there is no connection."""
-        return self._connection is not None and not self._turn.locked() and not self._connection.is_closed()
+        return not self._is_busy and self._connection is not None and not self._connection.is_closed()
 
     async def open(self, channel: str, hear: Callable[..., None], lost: Callable[[], None]) -> None:
         """Connect and listen. `hear` is called as the driver calls listeners; `lost` when the connection is.
@@ -35,15 +37,16 @@ class ListeningConnection:
         Raises:
             DatabaseUnavailableError: PostgreSQL does not answer. Other errors are the driver's; `close` it then, too.
         """
-        self._connection = connection = await self._connector.connect()
+        connection = await self._connector.connect()
         connection.add_termination_listener(lambda _: lost())
-        async with self._turn:
+        self._is_busy, self._connection = True, connection
+        try:
             await connection.add_listener(channel, hear)
+        finally:
+            self._free()
 
     def check(self) -> None:
-        """Raises:
-        InterfaceError: it is closed.
-        """
+        """Raise the driver's error if it is closed."""
         self._usable()
 
     def cut(self) -> None:
@@ -58,20 +61,30 @@ class ListeningConnection:
             await self._connector.discard(connection)
 
     async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
-        """The rows of a statement; errors are the driver's."""
-        async with self._turn:
-            rows: list[asyncpg.Record] = await self._usable().fetch(query, *arguments)
+        """The rows of a statement, while it is free; errors are the driver's."""
+        connection = self._usable()
+        self._is_busy = True
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(query, *arguments)
+        finally:
+            self._free()
         return rows
 
     async def notify(self, channel: str, payload: str) -> None:
-        """Notify all who listen. Errors are the driver's.
+        """Notify all who listen, as soon as it is free. One at a time; errors are the driver's.
 
         Nobody waits for the commits of notifications, and a lost one costs one poll interval.
         """
-        async with self._turn:
-            await self._usable().execute(
-                "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)", channel, payload
-            )
+        while self._is_busy:
+            self._freed = asyncio.get_running_loop().create_future()
+            await self._freed
+        await self.fetch("SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)", channel, payload)
+
+    def _free(self) -> None:
+        self._is_busy = False
+        freed, self._freed = self._freed, None
+        if freed is not None and not freed.done():
+            freed.set_result(None)
 
     def _usable(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
