@@ -29,7 +29,12 @@ class ListeningConnection:
     @property
     def is_free(self) -> bool:
         """Would it run a statement at once? Not while another one is under way, nor while there is no connection."""
-        return not self._is_busy and self._connection is not None and not self._connection.is_closed()
+        return not self._is_busy and self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Is there a connection?"""
+        return self._connection is not None and not self._connection.is_closed()
 
     async def open(self, channel: str, hear: Callable[..., None], lost: Callable[[], None]) -> None:
         """Connect and listen. `hear` is called as the driver calls listeners; `lost` when the connection is.
@@ -45,10 +50,6 @@ class ListeningConnection:
         finally:
             self._free()
 
-    def check(self) -> None:
-        """Raise the driver's error if it is closed."""
-        self._usable()
-
     def cut(self) -> None:
         """Break off whatever is under way; whoever keeps it up opens it anew."""
         if self._connection is not None:
@@ -62,10 +63,11 @@ class ListeningConnection:
 
     async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
         """The rows of a statement, while it is free; errors are the driver's."""
-        connection = self._usable()
+        if self._connection is None:
+            raise asyncpg.InterfaceError("the listening connection is closed")
         self._is_busy = True
         try:
-            rows: list[asyncpg.Record] = await connection.fetch(query, *arguments)
+            rows: list[asyncpg.Record] = await self._connection.fetch(query, *arguments)
         finally:
             self._free()
         return rows
@@ -85,8 +87,3 @@ class ListeningConnection:
         freed, self._freed = self._freed, None
         if freed is not None and not freed.done():
             freed.set_result(None)
-
-    def _usable(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            raise asyncpg.InterfaceError("the listening connection is closed")
-        return self._connection

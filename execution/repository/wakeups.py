@@ -226,7 +226,8 @@ class Wakeups:
         while True:
             await self._pending.wait()
             self._pending.clear()
-            self.connection.check()
+            if not self.connection.is_open:
+                raise ConnectionError("the listening connection was closed")
             words, self._outgoing = self._outgoing, set()
             if not words:
                 continue  # they went along with others
