@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from uuid import UUID
@@ -14,8 +14,8 @@ from execution.domain.commands import Command, Record
 from execution.domain.execution import Execution
 from execution.domain.machine import carry_out
 from execution.errors import ExecutionServiceError, LeaseLost, OutcomeUnknownError, VersionConflict
+from execution.repository.append import Audience
 from execution.repository.repository import ExecutionRepository
-from execution.repository.wakeups import Topic
 
 
 class Begun(Struct, eq=False, gc=False):
@@ -32,11 +32,9 @@ class Lease:
     version, but it cannot learn the epoch that would let its writes pass.
     """
 
-    __slots__ = ("_actor", "_doubtful", "_on_change", "_repository", "epoch", "execution", "is_lost", "worker_id")
+    __slots__ = ("_actor", "_audience", "_doubtful", "_repository", "epoch", "execution", "is_lost", "worker_id")
 
-    def __init__(
-        self, repository: ExecutionRepository, execution: Execution, on_change: Callable[[Execution], None]
-    ) -> None:
+    def __init__(self, repository: ExecutionRepository, execution: Execution, audience: Audience) -> None:
         if execution.worker_id is None:
             raise ValueError("only a claimed execution has a lease")
         self.execution = execution
@@ -44,7 +42,7 @@ class Lease:
         self.worker_id: UUID = execution.worker_id
         self.is_lost = False
         self._repository = repository
-        self._on_change = on_change
+        self._audience = audience
         self._actor = _actor(execution.worker_id)
         self._doubtful: dict[UUID, Sequence[Command]] | None = None
         """Appends with facts of which nobody knows whether they were written, by the ids they were sent with. All but
@@ -99,7 +97,6 @@ class Lease:
             raise
         self._doubtful = None  # none of them can be written any more: they name an earlier version
         self._advance(after)
-        self._signal(after)
         return after
 
     def observe(self, current: Execution | None) -> None:
@@ -124,7 +121,9 @@ class Lease:
         after, events = carry_out(before, commands, self._repository.db.clock.now(), self._actor)
         if not events:
             return None
-        written = self._repository.append(before, events, after, lease_epoch=self.epoch, patience=patience)
+        written = self._repository.append(
+            before, events, after, lease_epoch=self.epoch, audience=self._audience, patience=patience
+        )
         return Begun(commands, written)
 
     async def _not_recorded(self, commands: Sequence[Command]) -> Sequence[Command]:
@@ -150,15 +149,6 @@ class Lease:
 
     def _is_mine(self, current: Execution) -> bool:
         return current.lease_epoch == self.epoch and current.worker_id == self.worker_id
-
-    def _signal(self, after: Execution) -> None:
-        signal = self._repository.db.wakeups.signal
-        signal(Topic.LOG)
-        if after.is_terminal:
-            signal(Topic.ENDED)
-        elif after.worker_id is None:
-            signal(Topic.WORK)
-        self._on_change(after)
 
 
 @lru_cache(maxsize=8)

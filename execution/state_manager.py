@@ -22,9 +22,12 @@ from execution.errors import (
 )
 from execution.event_emitter import ExecutionEventEmitter
 from execution.keyed_answer import AnswerTo
+from execution.repository.append import Append
 from execution.repository.repository import ExecutionRepository
-from execution.repository.wakeups import Topic
+from execution.repository.wakeups import FEW_SIGNALS, Topic
 
+MANY_SIGNALS = FEW_SIGNALS + 1
+"""Of so many that are signalled at once, more make no difference to whom it is said when."""
 CONFLICT_RETRIES = 20
 """How often a command without an expected version is decided anew when another change gets in first."""
 
@@ -106,7 +109,9 @@ class ExecutionStateManager:
         """The first half of `create`, for many at a time: what is queued to be written when this returns."""
         try:
             after, events = begin(command, now or self._clock.now(), actor, claim=start.claim if start else None)
-            return self.repository.append(None, events, after, command_id=command_id, claimant=start, answer=answer)
+            return self.repository.append(
+                None, events, after, command_id=command_id, claimant=start, answer=answer, audience=self
+            )
         except BaseException:
             if start is not None:
                 start.not_written()
@@ -121,13 +126,11 @@ class ExecutionStateManager:
         answer: AnswerTo | None,
     ) -> Execution:
         try:
-            execution = await written
+            return await written
         except DuplicateExecutionError:
             # It exists; or the worker was declared dead before the statement ran, then it waits for another one.
             written = self.begin_creation(command, actor=actor, command_id=command_id, answer=answer)
             return await self.created(command, written, command_id)
-        self._set_off(execution, States.CREATED, execution.state)
-        return execution
 
     async def created(self, command: Create, written: Awaitable[Execution], command_id: UUID | None) -> Execution:
         """The second half of `create`, with its errors."""
@@ -135,7 +138,6 @@ class ExecutionStateManager:
             execution = await written
         except DuplicateExecutionError:
             return await self.created_before(command, command_id)
-        self._set_off(execution, States.CREATED, execution.state)
         if self._wakeups.is_about_to_notify:
             await asyncio.sleep(0)  # a worker elsewhere hears of it before its submitter goes on
         return execution
@@ -210,12 +212,11 @@ class ExecutionStateManager:
             if not events:
                 return before
             try:
-                await self.repository.append(before, events, after, command_id=command_id, answer=answer)
+                return await self.repository.append(
+                    before, events, after, command_id=command_id, answer=answer, audience=self
+                )
             except VersionConflict:
                 before = await self.get(execution_id, before.tenant_id)
-                continue
-            await self.handle_state_side_effects(after, before.state, after.state)
-            return after
         raise VersionConflict(execution_id, before.version)
 
     async def delete(
@@ -273,22 +274,33 @@ class ExecutionStateManager:
 
         All of it is a hint. Whoever misses one finds the change at its next poll, so nothing here can fail the command.
         """
-        self._set_off(execution, previous_state, new_state)
-
-    def _set_off(self, execution: Execution, previous_state: ExecutionState, new_state: ExecutionState) -> None:
-        signal = self._wakeups.signal
-        signal(Topic.LOG)
-        if execution.deadline is not None:
-            signal(Topic.DEADLINE)
-        if new_state is States.PENDING and previous_state is not States.PENDING:
-            signal(Topic.WORK, execution.id if execution.run_at <= execution.updated_at else None)
-        elif previous_state is States.CREATED:
-            pass  # nobody has been waiting for it yet
-        elif execution.is_held or (previous_state in _MAY_BE_HELD and new_state is not previous_state):
-            signal(Topic.CONTROL)
-        if execution.is_terminal:
-            signal(Topic.ENDED)
+        self._wakeups.signal(Topic.LOG)
+        for topic in _topics(execution, previous_state, new_state):
+            self._wakeups.signal(topic, _claimable(execution))
         self.changed(execution)
+
+    def written(self, appends: Sequence[Append]) -> None:
+        """The same for a batch, as soon as it is committed: whoever asked for a change may be gone by now. Of all but
+        work, which is said one by one, the batch is one thing to look at."""
+        signal = self._wakeups.signal
+        for _ in appends[:MANY_SIGNALS]:
+            signal(Topic.LOG)
+        due: set[Topic] = set()
+        for append in appends:
+            after, before = append.execution, append.before
+            if append.lease_epoch is not None:
+                topics = _topics_of_holder(after)
+            else:
+                topics = _topics(after, before.state if before else States.CREATED, after.state)
+            for topic in topics:
+                if topic is Topic.WORK:
+                    signal(topic, _claimable(after))
+                else:
+                    due.add(topic)
+        for topic in due:
+            signal(topic)
+        for append in appends:
+            self.changed(append.execution)
 
     def listen(self, listener: Callable[[Execution], None]) -> Callable[[], None]:
         """Call `listener` with every execution this process has changed, once the change is committed.
@@ -312,4 +324,31 @@ class ExecutionStateManager:
             listener(execution)
 
 
+def _topics(execution: Execution, previous: ExecutionState, new: ExecutionState) -> list[Topic]:
+    """What there is to look at, besides the log, after a command of somebody who does not hold the execution."""
+    topics = [Topic.DEADLINE] if execution.deadline is not None else []
+    if new is States.PENDING and previous is not States.PENDING:
+        topics.append(Topic.WORK)
+    elif previous is States.CREATED:
+        pass  # nobody has been waiting for it yet
+    elif execution.is_held or (previous in _MAY_BE_HELD and new is not previous):
+        topics.append(Topic.CONTROL)
+    if execution.is_terminal:
+        topics.append(Topic.ENDED)
+    return topics
+
+
+def _topics_of_holder(execution: Execution) -> Sequence[Topic]:
+    """The same after a write of the worker that holds it, or held it until then."""
+    if execution.is_terminal:
+        return _ENDED
+    return () if execution.is_held else _WORK
+
+
+def _claimable(execution: Execution) -> UUID | None:
+    """Which execution can be claimed now, if it can."""
+    return execution.id if execution.run_at <= execution.updated_at else None
+
+
+_ENDED, _WORK = (Topic.ENDED,), (Topic.WORK,)
 _MAY_BE_HELD = frozenset({States.RUNNING, States.PAUSED, States.CANCELLING})

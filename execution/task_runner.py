@@ -78,7 +78,7 @@ class ExecutionTaskRunner:
         """
         if time.monotonic() > start_by and not await self._still_holds(execution):
             return
-        lease = Lease(self.repository, execution, self.state_manager.changed)
+        lease = Lease(self.repository, execution, self.state_manager)
         run = Run(lease, self.progress_tracker.follow(lease), worker_stops)
         self.runs[execution.id] = run
         try:
@@ -92,7 +92,7 @@ class ExecutionTaskRunner:
 
     async def give_back(self, execution: Execution, reason: str) -> None:
         """Return a claim whose handler was not started, so that another worker can take it at once."""
-        lease = Lease(self.repository, execution, self.state_manager.changed)
+        lease = Lease(self.repository, execution, self.state_manager)
         try:
             await lease.apply(Release(reason=reason))
         except (LeaseLost, InvalidExecutionStateError):

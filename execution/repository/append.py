@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -25,6 +26,13 @@ class Claimant(Protocol):
 
     def in_doubt(self) -> None:
         """Nobody knows."""
+
+
+class Audience(Protocol):
+    """Who hears of what was written, a batch at a time and before each caller for itself."""
+
+    def written(self, appends: Sequence[Append]) -> None:
+        """They are in the log."""
 
 
 class Append(Struct, eq=False, gc=False):
@@ -50,6 +58,8 @@ class Append(Struct, eq=False, gc=False):
     """Of a creation: who runs it at once."""
     answer: KeyedAnswer | None = None
     """What is kept under an idempotency key if the append is written, and not otherwise."""
+    audience: Audience | None = None
+    """Who sets off what follows from it."""
     sent: bool = False
     resent: bool = False
 
@@ -62,10 +72,6 @@ class Append(Struct, eq=False, gc=False):
     def expected_version(self) -> int:
         """The version the decision was made on; 0 for a creation."""
         return 0 if self.before is None else self.before.version
-
-    def keeps(self, attribute: str) -> bool:
-        """Has the execution this attribute as it had it before?"""
-        return bool(getattr(self.before, attribute) == getattr(self.execution, attribute))
 
     def refuse(self) -> None:
         """It was not written because the row was not as expected."""

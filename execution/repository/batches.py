@@ -97,13 +97,15 @@ def _values_of_creation(append: Append) -> Values:
 
 
 def _values_of_change(append: Append) -> Values:
-    after, progress, keeps_start = append.execution, append.execution.progress, append.keeps("started_at")
+    before, after, progress = append.before, append.execution, append.execution.progress
+    assert before is not None  # or it were a creation
+    keeps_start = after.started_at == before.started_at
     return (
         after.id,
         after.updated_at,
         append.events,
         # shared as a rule
-        append.expected_version,
+        before.version,
         NO_EPOCH if append.lease_epoch is None else append.lease_epoch,
         after.state,
         after.completed_at is not None,
@@ -122,7 +124,7 @@ def _values_of_change(append: Append) -> Values:
         to_json(progress.context) if progress.context else None,
         to_json(after.error),
         after.deadline,
-        None if append.keeps("run_at") else after.run_at,
+        None if after.run_at == before.run_at else after.run_at,
         None if keeps_start else after.started_at,
     )
 

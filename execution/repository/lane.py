@@ -10,6 +10,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -169,8 +171,7 @@ class Lane:
             written = await self._settle_refused(batch, set(rows[0]["written"] or ()))
         self.counts.batches += 1
         self.counts.appends += len(written)
-        for append in written:
-            append.confirm()
+        self._confirm(written)
         if self._held_back:
             self._refuse_overtaken({one.execution.id: one.execution.version for one in written})
 
@@ -200,6 +201,19 @@ class Lane:
         for append in refused:
             append.refuse()
         return [append for append in batch if append.execution.id in written]
+
+    @staticmethod
+    def _confirm(written: Sequence[Append]) -> None:
+        """They are in the log: who set off what follows from them does that at once, then each caller is answered."""
+        for audience, appends in groupby(written, _audience_of):
+            if audience is None:
+                continue
+            try:
+                audience.written(list(appends))
+            except Exception:
+                log.exception("append.not_told")  # it is written all the same, and polls find it
+        for append in written:
+            append.confirm()
 
     def _refuse_overtaken(self, versions: dict[UUID, int]) -> None:
         """Answer appends that expected a version just replaced, without asking PostgreSQL."""
@@ -263,15 +277,16 @@ class Lane:
             [append.expected_version + 1 for append in sent],
         )
         writer = {row["execution_id"]: (row["command_id"], row["occurred_at"]) for row in rows}
-        left = []
+        left, written = [], []
         for append in batch:
             if append.execution.id not in writer or not append.sent:
                 append.sent, append.resent = False, append.resent or append.sent
                 left.append(append)
             elif writer[append.execution.id] == (append.command_id, append.execution.updated_at):
-                append.confirm()
+                written.append(append)
             else:
                 append.refuse()
+        self._confirm(written)
         return left
 
     def _drop_impatient(self, batch: Sequence[Append]) -> list[Append]:
@@ -294,8 +309,9 @@ class Lane:
             await self._connector.discard(connection)
 
 
-def _by_id(append: Append) -> bytes:
-    return append.execution.id.bytes  # in PostgreSQL's order, and compared faster than the ids themselves
+_audience_of = attrgetter("audience")
+_by_id = attrgetter("execution.id.bytes")
+"""In PostgreSQL's order, and compared faster than the ids themselves."""
 
 
 def _problem(error: Exception) -> str:

@@ -21,7 +21,7 @@ from execution.domain.events import Event
 from execution.domain.execution import Execution
 from execution.errors import OverloadedError
 from execution.keyed_answer import KeyedAnswer
-from execution.repository.append import Append, Claimant
+from execution.repository.append import Append, Audience, Claimant
 from execution.repository.batches import change, creation
 from execution.repository.connections import Connector
 from execution.repository.lane import Lane
@@ -106,14 +106,14 @@ class AppendLanes:
         command_id: UUID | None = None,
         claimant: Claimant | None = None,
         answer: KeyedAnswer | None = None,
+        audience: Audience | None = None,
         patience: float | None = None,
     ) -> asyncio.Future[Execution]:
         """Write the events and the row after them; await when both are committed. `before`: None for a creation.
 
-        A future and no coroutine: each coroutine on the way to it is one more to wake for every append.
-
         An `answer` is kept under its key in the same transaction. Cancelling the caller does not take the write back:
-        it is on its way. A `claimant` (of a creation only) is told what became of it unless this raises.
+        it is on its way. A `claimant` (of a creation only) is told what became of it unless this raises; an
+        `audience` hears of it with the rest of its batch once it is written.
 
         Raises:
             VersionConflict: the row's version (or, for a worker's write, its lease epoch) is another one.
@@ -125,13 +125,15 @@ class AppendLanes:
         """
         if before is None:
             self.check_room()
-            lane = self._creations
-        else:
-            lane = self._lane_of(execution.id)
+        lane = self._lane_of(execution.id) if before else self._creations
         give_up_at = time.monotonic() + (self._patience if patience is None else patience)
         text, actor = events_to_json(execution.id, events), events[0].actor
         done: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
-        lane.put(Append(before, execution, text, actor, lease_epoch, give_up_at, done, command_id, claimant, answer))
+        lane.put(
+            Append(
+                before, execution, text, actor, lease_epoch, give_up_at, done, command_id, claimant, answer, audience
+            )
+        )
         return done
 
     def counts(self) -> dict[str, LaneCounts]:

@@ -24,7 +24,7 @@ from execution.errors import (
     VersionConflict,
 )
 from execution.keyed_answer import AnswerTo
-from execution.repository.append import Claimant
+from execution.repository.append import Audience, Claimant
 from execution.repository.database import Database
 from execution.repository.listing import (
     ExecutionFilters,
@@ -108,13 +108,14 @@ class ExecutionRepository:
         command_id: UUID | None = None,
         claimant: Claimant | None = None,
         answer: AnswerTo | None = None,
+        audience: Audience | None = None,
         patience: float | None = None,
     ) -> asyncio.Future[Execution]:
         """Append events to what they were decided on; awaited, it gives the execution after them.
 
         `after` is the fold of the events, where the caller has it already. `command_id` is kept with each event, and
         what `answer` makes of the execution after them is kept under its key, in the same transaction.
-        `claimant`: who runs a new execution at once, if its events say so.
+        `claimant`: who runs a new execution at once, if its events say so. `audience`: who hears of it.
 
         Raises:
             VersionConflict: it has changed since, or (for a worker's write) its lease epoch is another one.
@@ -129,6 +130,7 @@ class ExecutionRepository:
             command_id=command_id,
             claimant=claimant,
             answer=answer(after) if answer else None,
+            audience=audience,
             patience=patience,
         )
 

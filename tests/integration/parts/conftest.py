@@ -46,8 +46,8 @@ async def claimed(database: Database, repository: ExecutionRepository, worker_id
 
 
 @pytest.fixture
-def lease(repository: ExecutionRepository, claimed: Execution) -> Lease:
-    return Lease(repository, claimed, lambda _: None)
+def lease(repository: ExecutionRepository, claimed: Execution, state_manager: ExecutionStateManager) -> Lease:
+    return Lease(repository, claimed, state_manager)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from events.bus import InProcessEventBus
 from events.facts import RecordedFact
 from execution.domain.commands import Cancel, Finish, Pause, Record, ReportProgress
 from execution.domain.execution import JsonObject
@@ -289,7 +290,8 @@ async def claimed_through(database: Database) -> Lease:
     await workers.register(worker_id, ["noop"], concurrency=10, timeout_seconds=60)
     await submit(repository)
     (claimed,) = await workers.claim(worker_id, {"noop": False}, 1)
-    lease = Lease(repository, claimed, lambda _: None)
+    emitter = ExecutionEventEmitter(InProcessEventBus())
+    lease = Lease(repository, claimed, ExecutionStateManager(repository, emitter))
     await lease.apply(ReportProgress(percentage=0.5))
     return lease
 

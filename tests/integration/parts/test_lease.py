@@ -105,4 +105,4 @@ async def test_only_what_was_claimed_has_a_lease(
 ) -> None:
     waiting = await state_manager.create(submission())
     with pytest.raises(ValueError, match="claimed"):
-        Lease(repository, waiting, lambda _: None)
+        Lease(repository, waiting, state_manager)

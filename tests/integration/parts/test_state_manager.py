@@ -7,9 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
-from execution.domain.commands import Cancel, Pause, ReportProgress, Start
+from execution.domain.commands import Cancel, Command, Finish, Pause, ReportProgress, Start
+from execution.domain.events import Event
 from execution.domain.execution import Execution
+from execution.domain.machine import carry_out
+from execution.domain.outcome import Succeeded
 from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator
 from execution.errors import (
     DuplicateExecutionError,
@@ -18,6 +22,7 @@ from execution.errors import (
     VersionConflict,
 )
 from execution.ids import new_id
+from execution.lease import Lease
 from execution.repository.database import Database
 from execution.repository.repository import ExecutionRepository
 from execution.repository.wakeups import Topic
@@ -45,6 +50,12 @@ async def signalled(manager: ExecutionStateManager) -> AsyncIterator[set[Topic]]
     await asyncio.sleep(0)  # signals are passed on in the loop's next round
     for end in ends:
         end()
+
+
+def decided(execution: Execution, command: Command) -> tuple[Execution, list[Event], Execution]:
+    """What the command comes to, as an append takes it."""
+    after, events = carry_out(execution, [command], execution.updated_at)
+    return execution, events, after
 
 
 class TestValidateTransition:
@@ -167,6 +178,45 @@ class TestSideEffects:
         no_more()
         await state_manager.apply(execution.id, Cancel())
         assert told == [execution, paused]
+
+    async def test_a_change_has_them_though_its_caller_was_cancelled(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        execution = await submit(repository)
+        told = asyncio.Event()
+        state_manager.listen(lambda _: told.set())
+        async with signalled(state_manager) as topics:
+            written = repository.append(*decided(execution, Cancel()), audience=state_manager)
+            written.cancel()
+            await asyncio.wait_for(told.wait(), 10)
+        assert topics == {Topic.LOG, Topic.ENDED}
+
+    async def test_of_a_batch_each_one_is_told_and_what_works_is_woken(
+        self, state_manager: ExecutionStateManager, lease: Lease
+    ) -> None:
+        told: list[Execution] = []
+        state_manager.listen(told.append)
+        waiting = await asyncio.gather(*(state_manager.create(submission()) for _ in range(3)))
+        told.clear()
+        async with signalled(state_manager) as topics:
+            cancelled = await asyncio.gather(
+                lease.apply(Finish(outcome=Succeeded(result={}))),
+                *(state_manager.apply_to(execution, Cancel()) for execution in waiting),
+            )
+        assert {one.id: one.version for one in told} == {one.id: one.version for one in cancelled}
+        assert topics == {Topic.LOG, Topic.ENDED}
+
+    async def test_a_listener_that_fails_takes_nothing_back(
+        self, state_manager: ExecutionStateManager, repository: ExecutionRepository
+    ) -> None:
+        def fail(_: Execution) -> None:
+            raise RuntimeError("a listener")
+
+        state_manager.listen(fail)
+        with capture_logs() as logs:
+            execution = await state_manager.create(submission())
+        assert [one["event"] for one in logs if one["log_level"] == "error"] == ["append.not_told"]
+        await assert_row_is_fold(repository, execution.id)
 
     async def test_one_that_does_not_wait_yet_wakes_those_who_follow_the_log_only(
         self, state_manager: ExecutionStateManager
