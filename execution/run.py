@@ -66,7 +66,8 @@ class Run:
     def begin(self) -> None:
         """The handler starts now: it can be stopped, and its time limit runs."""
         self.invoking = True
-        self._limit_time()
+        if self.execution.deadline is not None:
+            self._limit_time()
 
     def end(self) -> None:
         """The handler has ended: from here on nothing may stop what records how."""

@@ -299,8 +299,9 @@ class ExecutionStateManager:
                     due.add(topic)
         for topic in due:
             signal(topic)
-        for append in appends:
-            self.changed(append.execution)
+        for listener in self._listeners:
+            for append in appends:
+                listener(append.execution)
 
     def listen(self, listener: Callable[[Execution], None]) -> Callable[[], None]:
         """Call `listener` with every execution this process has changed, once the change is committed.

@@ -10,7 +10,7 @@ from execution.domain.execution import Execution, JsonObject
 from execution.domain.state import ExecutionState, ExecutionStateTransitionValidator, States
 from execution.domain.text import kept
 
-_IS_VALID = ExecutionStateTransitionValidator().is_valid
+_NEXT = ExecutionStateTransitionValidator.VALID_TRANSITIONS
 _STATE_CHANGED, _COMPLETED = EventType.STATE_CHANGED, EventType.COMPLETED
 
 
@@ -41,7 +41,7 @@ class Draft:
 
     def change(self, new_state: ExecutionState, reason: str | None, **facts: Any) -> None:
         """A transition, with the further facts that it sets."""
-        if not _IS_VALID(self.state, new_state):
+        if new_state not in _NEXT[self.state]:
             raise Refused(f"{self.state} may not be followed by {new_state}")
         data = {"previous_state": self.state, "new_state": new_state, "reason": kept(reason), **facts}
         self.record(_STATE_CHANGED, data)

@@ -88,8 +88,9 @@ def _state_changed(copy: Execution, event: Event) -> None:
     elif new_state is States.PAUSED:
         force_setattr(copy, "pause_requested", False)
     if len(data) > len(_BARE_CHANGE):
-        for fact in _PLAIN_FACTS.intersection(data):
-            force_setattr(copy, fact, data[fact])
+        for fact in data:
+            if fact in _PLAIN_FACTS:
+                force_setattr(copy, fact, data[fact])
 
 
 def _run(copy: Execution, event: Event, previous: ExecutionState) -> None:

@@ -18,4 +18,6 @@ def storable(text: str) -> str:
 
 def kept(text: str | None) -> str | None:
     """A reason or a message as the log keeps it."""
-    return storable(text[:MAX_REASON_LENGTH]) if text else text
+    if text is None or (len(text) <= MAX_REASON_LENGTH and text.isascii() and "\x00" not in text):
+        return text
+    return storable(text[:MAX_REASON_LENGTH])

@@ -2,8 +2,8 @@
 
 Encoding an array costs the driver a good part of a microsecond per element, and that is most of what a batch costs this
 process. So nothing travels that PostgreSQL can know: an append's events are one JSON array, from which the statement
-takes the version, the parameters and the result; and of the other columns the arrays are as short as they can be. The
-columns come in three groups:
+takes the version, the parameters and the result; its time is a number, which costs a third of a time; and of the other
+columns the arrays are as short as they can be. The columns come in three groups:
 
 | group | the array | what the statement makes of it |
 |---|---|---|
@@ -72,7 +72,7 @@ def _values_of_creation(append: Append) -> Values:
     new = append.execution
     return (
         new.id,
-        new.created_at,
+        new.created_at.timestamp(),
         append.events,
         # shared as a rule
         new.tenant_id,
@@ -102,7 +102,7 @@ def _values_of_change(append: Append) -> Values:
     keeps_start = after.started_at == before.started_at
     return (
         after.id,
-        after.updated_at,
+        after.updated_at.timestamp(),
         append.events,
         # shared as a rule
         before.version,

@@ -106,8 +106,9 @@ class Lane:
     def put(self, append: Append) -> None:
         if self._closing or self._task is None:
             raise ServiceClosedError("The append path")
+        if not self.queue:
+            self._filled.set()
         self.queue.append(append)
-        self._filled.set()
 
     async def _run(self) -> None:
         while True:

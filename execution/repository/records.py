@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import orjson
+from asyncpg.pgproto import pgproto
 
 from execution.domain.events import Event, EventType
 from execution.domain.execution import NO_PROGRESS, Execution, Progress
@@ -19,6 +20,9 @@ from execution.errors import DatabaseError
 
 _TYPES = {one.value: one for one in EventType}
 """By text: an enum's own look-up is a Python function."""
+
+_text_of_id = pgproto.UUID.__str__
+"""The driver gives ids of a class of its own, which the encoder does not know. Of anything else this is a TypeError."""
 
 Row = Mapping[str, Any] | asyncpg.Record
 
@@ -81,7 +85,7 @@ def history_item_from_row(row: Row) -> HistoryItem:
 
 def to_json(value: Any) -> str | None:
     """A JSON text for a `jsonb` parameter, times and ids in it as texts; None stays NULL."""
-    return None if value is None else orjson.dumps(value, default=_drivers_id).decode()
+    return None if value is None else orjson.dumps(value, default=_text_of_id).decode()
 
 
 def events_to_json(execution_id: UUID, events: Iterable[Event]) -> str:
@@ -91,7 +95,7 @@ def events_to_json(execution_id: UUID, events: Iterable[Event]) -> str:
         DatabaseError: they hold what JSON cannot say.
     """
     try:
-        return orjson.dumps([[event.type, event.data] for event in events], default=_drivers_id).decode()
+        return orjson.dumps([[event.type, event.data] for event in events], default=_text_of_id).decode()
     except orjson.JSONEncodeError as error:
         raise DatabaseError(f"Appending to execution {execution_id}", str(error)) from None
 
@@ -99,10 +103,3 @@ def events_to_json(execution_id: UUID, events: Iterable[Event]) -> str:
 def from_json(text: Any) -> Any:
     """The value of a `jsonb` column, whether the driver gave its text or its value."""
     return orjson.loads(text) if isinstance(text, str) else text
-
-
-def _drivers_id(value: Any) -> str:
-    """The driver gives ids of a class of its own, which the encoder does not know."""
-    if isinstance(value, UUID):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -11,19 +11,20 @@
 -- Index: executions_pkey, workers_pkey. Without ON CONFLICT one repeated id would fail the whole batch.
 -- How a column's array may be shortened stands in `batches.py`: coalesce(t.x, ($n)[1]) reads one of a value that every
 -- execution has, CASE cardinality(...) one of a value that may be null. `events` is an array of [type, data]; their
--- versions count up from 1, and the first one's submission holds the parameters.
+-- versions count up from 1, and the first one's submission holds the parameters. A time that every append has comes as its
+-- seconds (`batches.py`), which are exact to the microsecond.
 WITH item AS (
     SELECT
-        id, created_at, events,
+        id, to_timestamp(created_at) AS created_at, events,
         coalesce(tenant_id, ($4)[1]) AS tenant_id, coalesce(kind, ($5)[1]) AS kind, coalesce(state, ($6)[1]) AS state,
         coalesce(priority, ($7)[1]) AS priority, coalesce(idempotent, ($8)[1]) AS idempotent,
         coalesce(command_id, ($9)[1]) AS command_id,
         CASE cardinality($10) WHEN 1 THEN ($10)[1] ELSE actor END AS actor,
         CASE cardinality($11) WHEN 1 THEN ($11)[1] ELSE worker_id END AS worker_id,
         agent_id, task_id, parent_id, trace_context, retry_policy, schedule_to_start, start_to_close, deadline,
-        coalesce(run_at, created_at) AS run_at
+        coalesce(run_at, to_timestamp(created_at)) AS run_at
     FROM unnest(
-        $1::uuid[], $2::timestamptz[], $3::jsonb[],
+        $1::uuid[], $2::float8[], $3::jsonb[],
         $4::text[], $5::text[], $6::text[], $7::smallint[], $8::boolean[], $9::uuid[], $10::text[], $11::uuid[],
         $12::text[], $13::text[], $14::uuid[], $15::text[], $16::jsonb[], $17::float8[], $18::float8[],
         $19::timestamptz[], $20::timestamptz[]
@@ -41,12 +42,12 @@ SELECT array_agg(id) AS written FROM inserted HAVING count(*) < cardinality($1);
 -- The same of one execution, each of its columns as it is: arrays of one cost PostgreSQL and the driver a fifth of the whole.
 WITH item AS (
     SELECT
-        $1::uuid AS id, $2::timestamptz AS created_at, $3::jsonb AS events,
+        $1::uuid AS id, to_timestamp($2::float8) AS created_at, $3::jsonb AS events,
         $4::text AS tenant_id, $5::text AS kind, $6::text AS state, $7::smallint AS priority, $8::boolean AS idempotent,
         $9::uuid AS command_id, $10::text AS actor, $11::uuid AS worker_id,
         $12::text AS agent_id, $13::text AS task_id, $14::uuid AS parent_id, $15::text AS trace_context,
         $16::jsonb AS retry_policy, $17::float8 AS schedule_to_start, $18::float8 AS start_to_close,
-        $19::timestamptz AS deadline, coalesce($20::timestamptz, $2) AS run_at
+        $19::timestamptz AS deadline, coalesce($20::timestamptz, to_timestamp($2)) AS run_at
 ), live AS (
     SELECT id FROM workers WHERE id = $11 AND dead_at IS NULL
 )
@@ -91,7 +92,7 @@ SELECT array_agg(id) AS written FROM inserted HAVING count(*) < 1;
 -- on; a result stands in the `completed` event, which is the last one of an end. run_at null or keeps_start: as it was.
 WITH item AS (
     SELECT
-        id, updated_at, events,
+        id, to_timestamp(updated_at) AS updated_at, events,
         coalesce(expected_version, ($4)[1]) AS expected_version, coalesce(expected_epoch, ($5)[1]) AS expected_epoch,
         coalesce(state, ($6)[1]) AS state, coalesce(has_ended, ($7)[1]) AS has_ended,
         coalesce(lease_epoch, ($8)[1]) AS lease_epoch, coalesce(attempt, ($9)[1]) AS attempt,
@@ -104,7 +105,7 @@ WITH item AS (
         CASE cardinality($18) WHEN 1 THEN ($18)[1] ELSE progress_message END AS progress_message,
         progress_context, error, deadline, run_at, started_at
     FROM unnest(
-        $1::uuid[], $2::timestamptz[], $3::jsonb[],
+        $1::uuid[], $2::float8[], $3::jsonb[],
         $4::int[], $5::int[], $6::text[], $7::boolean[], $8::int[], $9::int[], $10::int[], $11::boolean[],
         $12::boolean[], $13::float8[], $14::boolean[], $15::uuid[], $16::text[], $17::uuid[], $18::text[],
         $19::jsonb[], $20::jsonb[], $21::timestamptz[], $22::timestamptz[], $23::timestamptz[]
@@ -121,7 +122,7 @@ SELECT array_agg(id) AS written FROM updated HAVING count(*) < cardinality($1);
 -- The same of one execution, as `create_execution`.
 WITH item AS (
     SELECT
-        $1::uuid AS id, $2::timestamptz AS updated_at, $3::jsonb AS events,
+        $1::uuid AS id, to_timestamp($2::float8) AS updated_at, $3::jsonb AS events,
         $4::int AS expected_version, $5::int AS expected_epoch, $6::text AS state, $7::boolean AS has_ended,
         $8::int AS lease_epoch, $9::int AS attempt, $10::int AS rescues, $11::boolean AS idempotent,
         $12::boolean AS pause_requested, $13::float8 AS progress_percentage, $14::boolean AS keeps_start,
