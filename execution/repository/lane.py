@@ -148,7 +148,7 @@ class Lane:
         return sorted(batch.values(), key=_by_id)
 
     async def _write(self, batch: list[Append]) -> None:
-        """Write one batch to its end: every append of it is settled when this returns."""
+        """Write one batch to its end: every append of it is settled when this returns, or in the loop's next round."""
         while batch:
             try:
                 await self._execute(batch)
@@ -172,9 +172,10 @@ class Lane:
             written = await self._settle_refused(batch, set(rows[0]["written"] or ()))
         self.counts.batches += 1
         self.counts.appends += len(written)
-        self._confirm(written)
         if self._held_back:
             self._refuse_overtaken({one.execution.id: one.execution.version for one in written})
+        # Not at once: what is queued is sent first, and PostgreSQL works while this process answers hundreds of callers.
+        asyncio.get_running_loop().call_soon(self._confirm, written)
 
     async def _send(self, connection: asyncpg.Connection, batch: Sequence[Append]) -> list[asyncpg.Record]:
         """What the statement answers. Where answers are to be kept with appends, one transaction holds both."""
