@@ -24,10 +24,8 @@ from execution.event_emitter import ExecutionEventEmitter
 from execution.keyed_answer import AnswerTo
 from execution.repository.append import Append
 from execution.repository.repository import ExecutionRepository
-from execution.repository.wakeups import FEW_SIGNALS, Topic
+from execution.repository.wakeups import Topic
 
-MANY_SIGNALS = FEW_SIGNALS + 1
-"""Of so many that are signalled at once, more make no difference to whom it is said when."""
 CONFLICT_RETRIES = 20
 """How often a command without an expected version is decided anew when another change gets in first."""
 
@@ -283,8 +281,7 @@ class ExecutionStateManager:
         """The same for a batch, as soon as it is committed: whoever asked for a change may be gone by now. Of all but
         work, which is said one by one, the batch is one thing to look at."""
         signal = self._wakeups.signal
-        for _ in appends[:MANY_SIGNALS]:
-            signal(Topic.LOG)
+        signal(Topic.LOG, times=len(appends))
         due: set[Topic] = set()
         for append in appends:
             after, before = append.execution, append.before

@@ -174,8 +174,10 @@ class Lane:
         self.counts.appends += len(written)
         if self._held_back:
             self._refuse_overtaken({one.execution.id: one.execution.version for one in written})
-        # Not at once: what is queued is sent first, and PostgreSQL works while this process answers hundreds of callers.
-        asyncio.get_running_loop().call_soon(self._confirm, written)
+        if self.queue:  # that is sent first: PostgreSQL works while this process answers hundreds of callers
+            asyncio.get_running_loop().call_soon(self._confirm, written)
+        else:
+            self._confirm(written)
 
     async def _send(self, connection: asyncpg.Connection, batch: Sequence[Append]) -> list[asyncpg.Record]:
         """What the statement answers. Where answers are to be kept with appends, one transaction holds both."""

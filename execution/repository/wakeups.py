@@ -119,13 +119,14 @@ class Wakeups:
             self._say([_FOLLOWS])
         return self.subscribe(Topic.LOG, wake)
 
-    def signal(self, topic: Topic, about: UUID | None = None) -> None:
-        """Wake this process's subscribers now, and other processes' soon. `about`: which execution can be claimed.
+    def signal(self, topic: Topic, about: UUID | None = None, *, times: int = 1) -> None:
+        """Wake this process's subscribers now, and other processes' soon. `about`: which execution can be claimed;
+        `times`: how often it happened.
 
         A batch of appends ends in one round of the event loop for all its callers: of the hundreds of signals in it,
         the first one wakes, and the round's end once for all others, because somebody may have looked in between.
         """
-        self._gathered += 1
+        self._gathered += times
         if topic is Topic.WORK:
             self._waiting += 1
             self._only = about
