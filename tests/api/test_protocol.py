@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
 from execution.api.protocol import HEAD_LIMIT_BYTES
-from execution.api.server import HttpServer
+from execution.api.server import HttpServer, bound
 from tests.support.over_socket import answer_to, connected
 from tests.support.service import PATIENCE
 
@@ -110,3 +111,9 @@ async def test_who_does_not_read_is_cut(app: FastAPI, live: HttpServer) -> None:
             while piece := await reader.read(65_536):
                 received += len(piece)
         assert received < ENOUGH
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_no_packet_waits_for_the_receipt_of_the_one_before(host: str) -> None:
+    with bound(host, 0) as at, socket.create_connection(at.getsockname()[:2]), at.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
