@@ -26,6 +26,7 @@ from tests.faults.conftest import Ledger, ended_at_last
 from tests.support.checker import check_all_ended
 from tests.support.cli_process import cli_process
 from tests.support.http_server import server_process
+from tests.support.nursery import NursedProcess
 from tests.support.over_http import check_problem
 from tests.support.relay_process import relay_process
 from tests.support.service import PATIENCE, running_worker, short_settings
@@ -81,9 +82,7 @@ async def frozen(server: EmbeddedPostgres) -> AsyncIterator[None]:
 Absence = Callable[[EmbeddedPostgres], AbstractAsyncContextManager[None]]
 
 
-async def seconds_to_end(
-    process: asyncio.subprocess.Process, *, within: float, told_by: signal.Signals = signal.SIGTERM
-) -> float:
+async def seconds_to_end(process: NursedProcess, *, within: float, told_by: signal.Signals = signal.SIGTERM) -> float:
     began = time.monotonic()
     process.send_signal(told_by)
     async with asyncio.timeout(within):

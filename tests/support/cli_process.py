@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from tests.support.nursery import NursedProcess, nursery
 from tests.support.service import PATIENCE
 from tests.support.waiting import eventually
-from tests.support.worker_process import REPOSITORY
 
 
 class CliProcess:
     """The test's handle on such a process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path | None) -> None:
+    def __init__(self, process: NursedProcess, log: Path | None) -> None:
         self.process = process
         self._log = log
 
     async def ready(self) -> dict[str, Any]:
         """What it says once it does its work, or stands by."""
-        assert self.process.stdout is not None
         async with asyncio.timeout(PATIENCE):
             said: dict[str, Any] = json.loads(await self.process.stdout.readline())
         return said
@@ -56,15 +54,8 @@ async def cli_process(
 ) -> AsyncIterator[CliProcess]:
     """Start one; killed at the end if it still runs. `log`: the file for its standard error."""
     with log.open("wb") if log else nullcontext() as errors:
-        started = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "execution.cli", command, "--json"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
-            cwd=REPOSITORY,
-            env=environment,
-            start_new_session=True,
-        )
+        arguments, its_errors = [command, "--json"], errors.fileno() if errors else 2
+        started = await nursery().start("execution.cli", arguments, environment, errors=its_errors)
     try:
         yield CliProcess(started, log)
     finally:

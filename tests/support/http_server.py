@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,8 +11,9 @@ from typing import Any
 from fastapi import FastAPI
 
 from execution.api.server import HttpServer, bound
+from tests.support.nursery import NursedProcess, nursery
 from tests.support.service import PATIENCE
-from tests.support.worker_process import REPOSITORY, environment
+from tests.support.worker_process import environment
 
 
 @asynccontextmanager
@@ -33,7 +33,7 @@ async def served(app: FastAPI) -> AsyncIterator[HttpServer]:
 class ServerProcess:
     """The test's handle on a process that runs `execution serve`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+    def __init__(self, process: NursedProcess, url: str) -> None:
         self.process = process
         self.url = url
 
@@ -47,17 +47,9 @@ class ServerProcess:
 @asynccontextmanager
 async def server_process(database_url: str, *options: str, **changes: Any) -> AsyncIterator[ServerProcess]:
     """Start one, ready to serve; killed at the end if it still runs."""
-    command = ["-m", "execution.cli", "serve", "--port", "0", "--json", *options]
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=REPOSITORY,
-        env=environment(database_url, **changes),
-        start_new_session=True,
-    )
+    arguments = ["serve", "--port", "0", "--json", *options]
+    started = await nursery().start("execution.cli", arguments, environment(database_url, **changes))
     try:
-        assert started.stdout is not None
         async with asyncio.timeout(PATIENCE):
             ready = await started.stdout.readline()
         yield ServerProcess(started, json.loads(ready)["url"])

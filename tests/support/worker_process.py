@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from execution import process
 from execution.settings import Settings
 from execution.wiring import open_service
 from tests.support.clocks import shift_wall_clock
+from tests.support.nursery import NursedProcess, nursery
 from tests.support.service import PATIENCE, SHORT, running_worker
 
 REPOSITORY = Path(__file__).parents[2]
@@ -29,13 +29,12 @@ FAULT_HANDLERS = "tests.support.fault_handlers"
 class WorkerProcess:
     """The test's handle on such a process."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: NursedProcess) -> None:
         self.process = process
         self.pid = process.pid
 
     async def ready(self) -> None:
         """Once it claims."""
-        assert self.process.stdout is not None
         async with asyncio.timeout(PATIENCE):
             line = (await self.process.stdout.readline()).decode().split()
         assert line == ["ready", str(self.pid)]
@@ -62,16 +61,8 @@ async def worker_process(
 
     `wrong_by`: seconds that its wall clock is ahead.
     """
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=REPOSITORY,
-        env=environment(url, **changes) | {_WRONG_BY: str(wrong_by)},
-        start_new_session=True,
-    )
+    variables = environment(url, **changes) | {_WRONG_BY: str(wrong_by)}
+    started = await nursery().start(module, list(arguments), variables)
     try:
         worker = WorkerProcess(started)
         await worker.ready()
