@@ -13,6 +13,7 @@ from execution.cli.key_commands import add_key_commands
 from execution.cli.operator_commands import add_operator_commands
 from execution.cli.output import fail
 from execution.cli.step_commands import add_step_commands
+from execution.process import begin
 
 _CODES = "\n".join(f"{code:d}  {meaning}" for code, meaning in MEANINGS.items())
 
@@ -35,6 +36,7 @@ add_step_commands(app)
 
 def main() -> None:
     """Run the command that the program was started with."""
+    begin()
     sys.path.append("")  # modules of `EXECUTION_HANDLERS` in the current folder; last, so that they hide nothing
     arguments = sys.argv[1:]
     as_json = "--json" in arguments

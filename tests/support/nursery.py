@@ -221,7 +221,9 @@ def _become(program: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()
     for name in _IMPORTED:
         import_module(name)
     gc.freeze()  # nobody writes to what all share
+    gc.enable()
     _become(_Forker(socket.socket(fileno=int(sys.argv[1]))).serve())
