@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -14,9 +15,9 @@ import pytest
 from execution.domain.execution import Execution
 from execution.embedded import EmbeddedPostgres
 from execution.errors import ExecutionServiceError, OutcomeUnknownError
-from execution.repository.schema import migrate
 from execution.service import ExecutionService
 from execution.wiring import open_service
+from tests.support.database import renew
 from tests.support.plan_worker_handlers import PLAN_HANDLERS, StepLedger
 from tests.support.service import PATIENCE, short_settings
 from tests.support.waiting import eventually
@@ -86,11 +87,18 @@ def step_ledger(tmp_path: Path) -> StepLedger:
     return StepLedger(tmp_path / "steps")
 
 
+@pytest.fixture(scope="session")
+def durable_folder(run_folder: Path) -> Path:
+    """Where `own_server` has its data: to make it takes longer than most of its tests."""
+    return Path(tempfile.mkdtemp(dir=run_folder))
+
+
 @pytest.fixture
-async def own_server(cluster_folder: Path) -> AsyncIterator[EmbeddedPostgres]:
-    """Of this test alone, and as durable as in production: what is acknowledged must survive the crash."""
-    async with EmbeddedPostgres(cluster_folder) as server:
-        await migrate(server.url)
+async def own_server(durable_folder: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """Of this test alone, with nothing in it, and as durable as in production: what is acknowledged must survive the
+    crash."""
+    async with EmbeddedPostgres(durable_folder) as server:
+        await renew(server.url, durable_folder / "template.lock")
         yield server
 
 

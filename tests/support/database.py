@@ -47,6 +47,15 @@ async def ensure_template(url: str, lock: Path) -> None:
             await connection.execute(f"ALTER DATABASE {building} RENAME TO {TEMPLATE}")
 
 
+async def renew(url: str, lock: Path) -> None:
+    """Put a copy of the template in the place of the database that the URL leads to."""
+    await ensure_template(url, lock)
+    name = urlsplit(url).path.removeprefix("/")
+    async with _connected(with_database(url, "postgres")) as connection:
+        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+
+
 class LentDatabases:
     """Copies of the template, each lent to one test at a time; those of one test process."""
 
