@@ -25,13 +25,14 @@ from execution.domain.execution import Execution
 from execution.eager_start import EagerStarts
 from execution.errors import DatabaseError, ServiceClosedError
 from execution.ids import new_id
+from execution.repository.presence import MOMENT_SECONDS
 from execution.repository.wakeups import Topic
 from execution.repository.workers import WorkerStore
 from execution.rescuer import Rescuer
 from execution.settings import Settings
 from execution.shielded import to_its_end
 from execution.task_runner import ExecutionTaskRunner
-from execution.waiting import is_done_while, is_set_within
+from execution.waiting import is_set_within
 from execution.watchdog import LoopWatchdog
 from execution.work_search import WorkSearch
 
@@ -44,8 +45,6 @@ GATHER_SECONDS = 0.002
 STOP_SECONDS = 5.0
 """What handlers get to end once the drain time is over and they were told to stop."""
 RETRY_SECONDS = 0.5
-_MOMENT_SECONDS = 0.2
-"""What each step of a stop gets once PostgreSQL was found to be away: enough to learn that it still is."""
 
 
 class Worker:
@@ -345,9 +344,9 @@ class Worker:
         """Await it while PostgreSQL is there; where it is not, cut it off, like everything afterwards (False)."""
         task = work if isinstance(work, asyncio.Task) else asyncio.create_task(work, name="worker stop")
         if self._finds_it_away:
-            await asyncio.wait([task], timeout=_MOMENT_SECONDS)
+            await asyncio.wait([task], timeout=MOMENT_SECONDS)
         else:
-            self._finds_it_away = not await is_done_while(task, self._workers.db.answers)
+            self._finds_it_away = not await self._workers.db.presence.outlasts(task)
         if task.done():
             return True
         await _cancel([task])

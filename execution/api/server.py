@@ -56,7 +56,7 @@ class HttpServer:
         await self._door.closing.wait()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if not await database.answers():
+            if not await database.presence.answers():
                 database.lanes.abandon()
 
     def _stop_accepting(self) -> None:

@@ -24,8 +24,8 @@ _KILLED = 128
 HURRY_SECONDS = 1.0
 """What handlers get to stop, and the worker to record it, after the second signal."""
 CLOSE_SECONDS = 4.0
-"""What the process gets then to close what it holds open. While PostgreSQL is away it takes two or three seconds, while
-it stands still it would take ten: each part finds out for itself."""
+"""What the process gets then to close what it holds open. While PostgreSQL stands still it takes over three seconds:
+one part of the process finds out, and the others are told (`repository/presence.py`)."""
 
 
 class StopSignals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +12,7 @@ import structlog
 
 from execution.errors import DatabaseUnavailableError
 from execution.repository.patience import patient_connection
+from execution.repository.presence import Presence
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +49,7 @@ class Connector:
     """Opens connections with the deadlines and planning settings of the hot statements."""
 
     def __init__(self, url: str, *, connect_timeout: float, statement_timeout: float, application_name: str) -> None:
+        self.presence = Presence(self._lets_in)
         self._url = url
         self._connect_timeout = connect_timeout
         # The time limit of a commit-bearing statement lives in PostgreSQL: a limit on this side would leave it unknown
@@ -73,7 +76,14 @@ class Connector:
 
         `other_settings` are server settings that differ from those of the hot statements.
         """
-        return await self._open(command_timeout=self._patience, server_settings=self._server_settings | other_settings)
+        connection = await self._open(
+            connection_class=_EngineConnection,
+            command_timeout=self._patience,
+            server_settings=self._server_settings | other_settings,
+        )
+        assert isinstance(connection, _EngineConnection)
+        connection.discard = self.discard
+        return connection
 
     async def create_pool(self, size: int, *, least: int = 1, **other_settings: str) -> asyncpg.Pool:
         """A pool of such connections, `least` of them open already.
@@ -105,8 +115,8 @@ class Connector:
             raise unreachable(error) from error
         return pool
 
-    async def answers(self) -> bool:
-        """Is PostgreSQL there? For whoever waits for something that cannot come while it is away."""
+    async def _lets_in(self) -> bool:
+        """Is PostgreSQL there? Says so in a few seconds, whatever it does."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 connection = await self.connect()
@@ -117,15 +127,38 @@ class Connector:
 
     async def _open(self, **options: Any) -> asyncpg.Connection:
         try:
-            return await asyncpg.connect(self._url, timeout=self._connect_timeout, **options)
+            connection: asyncpg.Connection = await asyncpg.connect(self._url, timeout=self._connect_timeout, **options)
         except DRIVER_ERRORS as error:
             raise unreachable(error) from error
+        self.presence.let_in()
+        return connection
 
     async def discard(self, connection: asyncpg.Connection) -> None:
-        """Close a connection in whatever condition it is."""
-        with suppress(*DRIVER_ERRORS):
-            await connection.close(timeout=CLOSE_TIMEOUT)
+        """Close a connection in whatever condition it is; without a word where PostgreSQL says none."""
+        if not self.presence.is_silent:
+            with suppress(*DRIVER_ERRORS):
+                await self._say_goodbye(connection)
         connection.terminate()
+
+    async def _say_goodbye(self, connection: asyncpg.Connection) -> None:
+        try:
+            await connection.close(timeout=CLOSE_TIMEOUT)
+        except TimeoutError:
+            self.presence.said_nothing()
+
+
+class _EngineConnection(asyncpg.Connection):
+    """A connection that is closed as all others are: SQLAlchemy would wait for the server as for a statement."""
+
+    __slots__ = ("discard",)
+
+    discard: Callable[[asyncpg.Connection], Awaitable[None]]
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the driver's signature
+        if timeout is None:
+            await self.discard(self)
+        else:
+            await super().close(timeout=timeout)
 
 
 class _Pool(asyncpg.Pool):

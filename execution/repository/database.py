@@ -15,6 +15,7 @@ from execution.clock import DatabaseClock
 from execution.errors import ServiceClosedError
 from execution.repository.connections import DRIVER_ERRORS, Connector
 from execution.repository.lanes import AppendLanes
+from execution.repository.presence import Presence
 from execution.repository.schema import check_schema
 from execution.repository.wakeups import Wakeups
 from execution.shielded import to_its_end
@@ -107,9 +108,10 @@ class Database:
         """Close it, in whatever condition it is."""
         await self._connector.discard(connection)
 
-    async def answers(self) -> bool:
-        """Is PostgreSQL there? Says so within two seconds, whatever it does."""
-        return await self._connector.answers()
+    @property
+    def presence(self) -> Presence:
+        """Whether PostgreSQL is there, as this process has found out."""
+        return self._connector.presence
 
     async def ask_the_time(self) -> None:
         """Set the clock by PostgreSQL's, as exactly as its answer allows. Errors are the driver's."""

@@ -26,7 +26,7 @@ from execution.repository.connections import Connector, is_connection_lost
 from execution.repository.lane_counts import LaneCounts
 from execution.repository.listening_connection import ListeningConnection
 from execution.repository.statements import statement
-from execution.waiting import is_done_while, is_set_within
+from execution.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +80,7 @@ class Lane:
         self._closing = True
         self._filled.set()
         if self._task is not None:
-            while not await is_done_while(self._task, self._connector.answers):
+            while not await self._connector.presence.outlasts(self._task):
                 self.abandon()
             await self._task
             self._task = None

@@ -39,9 +39,9 @@ pytestmark = pytest.mark.xdist_group("kafka")
 SLACK = 3.0
 """On a busy machine."""
 DRAIN = 1.0
-WITH_APPENDS = DRAIN + 3 * LOOK_SECONDS + SLACK
-"""The server, the worker and the lanes look whether PostgreSQL is there."""
-FROZEN_WITH_APPENDS = WITH_APPENDS + 3 * ANSWER_SECONDS + 2 * CLOSE_TIMEOUT
+WITH_APPENDS = DRAIN + 2 * LOOK_SECONDS + SLACK
+"""The server, or the worker, looks whether PostgreSQL is there; everybody else is told."""
+FROZEN_WITH_APPENDS = WITH_APPENDS + ANSWER_SECONDS
 HURRIED = HURRY_SECONDS + CLOSE_SECONDS + SLACK
 """After a second signal, whatever PostgreSQL does."""
 IN_ANY_CASE = DRAIN_SECONDS + LATE_SECONDS + RELEASE_SECONDS + 2 * CLOSE_TIMEOUT + SLACK

@@ -166,6 +166,7 @@ class _Connection:
             if withheld.endswith(_READY_AFTER_COMMIT):
                 self._proxy.server_answered.set()
                 break
+        await self._proxy.speaks.wait()  # one that hangs does not hang up either
         self._close()
 
     def _executed(self, chunk: bytes) -> str | None:
