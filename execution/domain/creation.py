@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from operator import attrgetter
 
-from execution.domain.commands import Create
+from execution.domain.commands import Claim, Create
 from execution.domain.events import Event, EventType
 from execution.domain.execution import JsonObject
 from execution.domain.state import States
@@ -16,8 +16,12 @@ _NOT_GIVEN = (None,) * len(_OPTIONAL_FIELDS)
 _STATE_CHANGED = EventType.STATE_CHANGED
 
 
-def created(command: Create, now: datetime, actor: str | None) -> list[Event]:
-    """The events of a new execution: it exists, and unless `start` is false it waits."""
+def created(command: Create, now: datetime, actor: str | None, claim: Claim | None = None) -> list[Event]:
+    """The events of a new execution: it exists, unless `start` is false it waits, and with a claim it runs.
+
+    Raises:
+        ValueError: there is a claim, and it does not wait or is not due.
+    """
     run_at = max(command.run_at, now) if command.run_at else now
     submission: JsonObject = {
         "id": command.id,
@@ -44,4 +48,18 @@ def created(command: Create, now: datetime, actor: str | None) -> list[Event]:
         if command.schedule_to_start is not None:
             started["deadline"] = run_at + timedelta(seconds=command.schedule_to_start)
         events.append(Event(_STATE_CHANGED, 2, now, started, actor))
+    if claim is not None:
+        if not command.start or run_at > now:
+            raise ValueError("only what waits and is due can be claimed")
+        facts = facts_of_claim(claim, 1, command.start_to_close, now)
+        run = {"previous_state": States.PENDING, "new_state": States.RUNNING, "reason": None, **facts}
+        events.append(Event(_STATE_CHANGED, 3, now, run))
     return events
+
+
+def facts_of_claim(claim: Claim, lease_epoch: int, start_to_close: float | None, now: datetime) -> JsonObject:
+    """What a change to RUNNING sets: who runs it under which lease, and until when."""
+    facts: JsonObject = {"worker_id": claim.worker_id, "lease_epoch": lease_epoch, "idempotent": claim.idempotent}
+    if start_to_close is not None:
+        facts["deadline"] = now + timedelta(seconds=start_to_close)
+    return facts

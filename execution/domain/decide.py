@@ -24,7 +24,7 @@ from execution.domain.commands import (
     Retry,
     Start,
 )
-from execution.domain.creation import created
+from execution.domain.creation import created, facts_of_claim
 from execution.domain.draft import Draft, Refused, after
 from execution.domain.events import Event, EventType
 from execution.domain.execution import Execution, JsonObject
@@ -126,8 +126,8 @@ def _claim(draft: Draft, command: Claim) -> None:
     execution = draft.execution
     if draft.state is not S.PENDING or execution.run_at > draft.now:
         raise Refused("only a PENDING execution that is due can be claimed")
-    facts = {"worker_id": command.worker_id, "lease_epoch": execution.lease_epoch + 1, "idempotent": command.idempotent}
-    draft.change(S.RUNNING, None, **facts, **_running_deadline(execution, draft.now))
+    facts = facts_of_claim(command, execution.lease_epoch + 1, execution.start_to_close, draft.now)
+    draft.change(S.RUNNING, None, **facts)
 
 
 def _report_progress(draft: Draft, command: ReportProgress) -> None:

@@ -30,7 +30,7 @@ class Draft:
         self.execution = execution
         self.state = execution.state
         self.version = execution.version
-        self.now = max(now, execution.updated_at)
+        self.now = now if now > execution.updated_at else execution.updated_at
         self.actor = actor
         self.events: list[Event] = []
 

@@ -30,17 +30,12 @@ def fold(events: Iterable[Event], execution: Execution | None = None) -> Executi
         after = Execution(**_created(first))
     else:
         after = execution.copied()
-    advance(after, remaining)
-    return after
-
-
-def advance(copy: Execution, events: Iterable[Event]) -> None:
-    """Bring a copy that nobody else knows yet to the state after these events, in place: one copy does for them all."""
     event = None
-    for event in events:
-        EFFECTS[event.type](copy, event)
+    for event in remaining:
+        EFFECTS[event.type](after, event)
     if event is not None:
-        stamp(copy, event)
+        stamp(after, event)
+    return after
 
 
 def stamp(copy: Execution, last: Event) -> None:

@@ -6,24 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from execution.domain.commands import Claim, Command, Create
-from execution.domain.decide import decide, take
+from execution.domain.creation import created
+from execution.domain.decide import take
 from execution.domain.draft import Draft
 from execution.domain.events import Event
-from execution.domain.evolve import EFFECTS, advance, fold, stamp
+from execution.domain.evolve import EFFECTS, fold, stamp
 from execution.domain.execution import Execution
 
 
 def begin(
     command: Create, now: datetime, actor: str | None = None, *, claim: Claim | None = None
 ) -> tuple[Execution, list[Event]]:
-    """A new execution, claimed at once if there is a claim, and its events."""
-    events = decide(None, command, now, actor)
-    execution = fold(events)
-    if claim is not None:
-        claimed = decide(execution, claim, now)
-        advance(execution, claimed)
-        events += claimed
-    return execution, events
+    """A new execution, claimed at once if there is a claim, and its events; errors as `created`."""
+    events = created(command, now, actor, claim)
+    return fold(events), events
 
 
 def carry_out(

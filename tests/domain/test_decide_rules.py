@@ -9,6 +9,7 @@ import pytest
 from execution.domain.commands import (
     Cancel,
     ChangeState,
+    Claim,
     Expire,
     Finish,
     Pause,
@@ -19,6 +20,7 @@ from execution.domain.commands import (
 )
 from execution.domain.events import EventType
 from execution.domain.execution import Progress
+from execution.domain.machine import begin, carry_out
 from execution.domain.outcome import Cancelled, Failed, PartiallySucceeded, Succeeded
 from execution.domain.retry import RetryPolicy
 from execution.domain.state import ExecutionState
@@ -72,6 +74,22 @@ class TestCreate:
         log = given.created(run_at=at(600))
         log.do(Start(), at(1))
         assert log.execution.run_at == at(600)
+
+
+class TestClaimedAtOnce:
+    @pytest.mark.parametrize("idempotent", [False, True])
+    @pytest.mark.parametrize("limits", [{}, {"schedule_to_start": 60.0}, {"start_to_close": 5.0, "priority": 3}])
+    def test_it_is_what_a_claim_of_the_waiting_one_comes_to(self, limits: dict[str, float], idempotent: bool) -> None:
+        command, claim = submission(**limits), Claim(worker_id=WORKER, idempotent=idempotent)
+        waiting, first = begin(command, T0, "somebody")
+        after, later = carry_out(waiting, [claim], T0)
+        assert begin(command, T0, "somebody", claim=claim) == (after, first + later)
+        assert (after.state, after.version, after.lease_epoch, after.worker_id) == (S.RUNNING, 3, 1, WORKER)
+
+    @pytest.mark.parametrize("changes", [{"start": False}, {"run_at": at(1)}])
+    def test_what_does_not_wait_or_is_not_due_is_not_claimed(self, changes: dict[str, object]) -> None:
+        with pytest.raises(ValueError, match="waits and is due"):
+            begin(submission(**changes), T0, claim=Claim(worker_id=WORKER, idempotent=False))
 
 
 class TestTime:
