@@ -17,7 +17,7 @@ from execution.domain.commands import Record, ReportProgress
 from execution.domain.documents import checked_size, document_size, to_document
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.facts import checked_fact
-from execution.domain.progress import checked_percentage
+from execution.domain.progress import checked_report
 from execution.errors import (
     DatabaseError,
     InvalidExecutionStateError,
@@ -92,7 +92,7 @@ class ExecutionProgressTracker:
     def command(self, percentage: float, message: str | None, context: JsonObject | None) -> ReportProgress:
         """The command of a report, checked before anything is written."""
         checked = to_document(context, "the progress context", self._document_limit) if context else None
-        return ReportProgress(percentage=checked_percentage(percentage), message=message, context=checked)
+        return checked_report(percentage, message, checked)
 
     def fact(self, name: str, data: JsonObject | None) -> Record:
         """The command of a fact, checked before anything is written."""

@@ -74,7 +74,7 @@ class Retry(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ReportProgress(Struct, frozen=True, kw_only=True, gc=False):
-    """Record how far it is. `context` is merged into what earlier reports gave."""
+    """Record how far it is, as `checked_report` has made it. `context` is merged into what earlier reports gave."""
 
     name: ClassVar[str] = "report_progress"
     percentage: float

@@ -29,7 +29,6 @@ from execution.domain.draft import Draft, Refused, after
 from execution.domain.events import Event, EventType
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.outcome import Cancelled, Failed, GivenBack, Interrupted, PartiallySucceeded, Succeeded
-from execution.domain.progress import checked_percentage
 from execution.domain.state import HELD_STATES, TERMINAL_STATES, States
 from execution.domain.text import kept
 from execution.errors import InvalidExecutionStateError
@@ -45,7 +44,6 @@ def decide(execution: Execution | None, command: Command, now: datetime, actor: 
 
     Raises:
         InvalidExecutionStateError: the state machine refuses; it names the commands that are allowed.
-        InvalidProgressError: a percentage outside 0..100.
     """
     if execution is None:
         if not isinstance(command, Create):
@@ -131,13 +129,12 @@ def _claim(draft: Draft, command: Claim) -> None:
 
 
 def _report_progress(draft: Draft, command: ReportProgress) -> None:
-    percentage = checked_percentage(command.percentage)
     if draft.state is not S.RUNNING:
         raise Refused("only a RUNNING execution reports progress")
     known = draft.execution.progress
     # A report that was overtaken by a later one must not turn the bar back.
-    reached = percentage if percentage > known.percentage else known.percentage
-    message = kept(command.message) if command.message is not None else known.message
+    reached = command.percentage if command.percentage > known.percentage else known.percentage
+    message = command.message if command.message is not None else known.message
     context = known.context | command.context if command.context else known.context
     if reached != known.percentage or message != known.message or context != known.context:
         draft.record(_PROGRESS, {"percentage": reached, "message": message, "context": context})

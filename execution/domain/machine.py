@@ -30,7 +30,7 @@ def carry_out(
     Returns the execution after them all and their events; `before` itself and none if everything is so already.
 
     Raises:
-        InvalidExecutionStateError, InvalidProgressError: as `decide`; then none of the commands counts.
+        InvalidExecutionStateError: as `decide`; then none of the commands counts.
     """
     after = before.copied()
     draft = Draft(after, now, actor)

@@ -1,10 +1,22 @@
-"""What counts as a percentage."""
+"""What counts as a report of progress."""
 
 from __future__ import annotations
 
+from execution.domain.commands import ReportProgress
+from execution.domain.execution import JsonObject
+from execution.domain.text import kept
 from execution.errors import InvalidProgressError
 
 _NUMBER = (int, float)
+
+
+def checked_report(percentage: object, message: str | None = None, context: JsonObject | None = None) -> ReportProgress:
+    """The command that records a report; its context is a document already.
+
+    Raises:
+        InvalidProgressError: no number from 0 to 100.
+    """
+    return ReportProgress(percentage=checked_percentage(percentage), message=kept(message), context=context)
 
 
 def checked_percentage(percentage: object) -> float:

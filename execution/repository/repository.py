@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from execution.domain.commands import ChangeState, Command, Finish, ReportProgress
+from execution.domain.commands import ChangeState, Command, Finish
 from execution.domain.decide import allowed_commands, decide
 from execution.domain.documents import to_document
 from execution.domain.events import Event, EventType
@@ -16,6 +16,7 @@ from execution.domain.evolve import fold
 from execution.domain.execution import Execution, JsonObject
 from execution.domain.history import HistoryItem, StateHistoryItem
 from execution.domain.outcome import Failed, Succeeded
+from execution.domain.progress import checked_report
 from execution.domain.state import ExecutionState
 from execution.errors import (
     EventsNotPublishedError,
@@ -153,7 +154,7 @@ class ExecutionRepository:
     ) -> Execution | None:
         """Record progress, 0 to 100; None if it does not exist."""
         context = to_document(context_update, "the progress context") if context_update else None
-        return await self._update(execution_id, ReportProgress(percentage=percentage, message=message, context=context))
+        return await self._update(execution_id, checked_report(percentage, message, context))
 
     async def update_result(
         self, execution_id: UUID, result: JsonObject, error_message: str | None = None

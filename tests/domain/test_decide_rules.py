@@ -22,6 +22,7 @@ from execution.domain.events import EventType
 from execution.domain.execution import Progress
 from execution.domain.machine import begin, carry_out
 from execution.domain.outcome import Cancelled, Failed, PartiallySucceeded, Succeeded
+from execution.domain.progress import checked_report
 from execution.domain.retry import RetryPolicy
 from execution.domain.state import ExecutionState
 from execution.errors import InvalidExecutionStateError, InvalidProgressError
@@ -266,13 +267,13 @@ class TestProgress:
     @pytest.mark.parametrize("percentage", [0, 100, 0.0, 99.999])
     def test_its_bounds_belong_to_it(self, percentage: float) -> None:
         log = given.running()
-        log.do(ReportProgress(percentage=percentage, message="m"))
+        log.do(checked_report(percentage, "m"))
         assert log.execution.progress.percentage == percentage
 
     @pytest.mark.parametrize("percentage", [-0.001, 100.001, math.nan, math.inf, -math.inf, 10**400, True, "50", None])
     def test_anything_else_is_refused(self, percentage: float) -> None:
         with pytest.raises(InvalidProgressError):
-            given.running().do(ReportProgress(percentage=percentage))
+            checked_report(percentage)
 
 
 class TestChangeState:

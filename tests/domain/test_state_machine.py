@@ -19,7 +19,6 @@ from execution.domain.commands import (
     ReachPausePoint,
     Record,
     Release,
-    ReportProgress,
     Rescue,
     Resume,
     Retry,
@@ -30,6 +29,7 @@ from execution.domain.events import Event, EventType
 from execution.domain.evolve import evolve
 from execution.domain.execution import Execution
 from execution.domain.outcome import Cancelled, Failed, GivenBack, Interrupted, PartiallySucceeded, Succeeded
+from execution.domain.progress import checked_report
 from execution.domain.retry import RetryPolicy
 from execution.domain.state import (
     HELD_STATES,
@@ -68,13 +68,13 @@ from_doors: st.SearchStrategy[Command] = st.one_of(
     st.builds(Pause, reason=reasons),
     st.builds(Resume, reason=reasons),
     st.builds(Retry, reason=reasons),
-    st.builds(ReportProgress, percentage=st.floats(0, 100), message=reasons, context=st.none() | documents),
+    st.builds(checked_report, percentage=st.floats(0, 100), message=reasons, context=st.none() | documents),
     st.builds(Finish, outcome=outcomes, chance=st.floats(0, 1), by_holder=st.just(False)),
     st.builds(Record, fact=st.just("a.b"), data=documents),
     st.builds(ChangeState, target=st.sampled_from(S), reason=reasons, grace=seconds, result=st.none() | documents),
 )
 from_workers: st.SearchStrategy[Command] = st.one_of(
-    st.builds(ReportProgress, percentage=st.floats(0, 100), message=reasons, context=st.none() | documents),
+    st.builds(checked_report, percentage=st.floats(0, 100), message=reasons, context=st.none() | documents),
     st.builds(Finish, outcome=outcomes, chance=st.floats(0, 1)),
     st.builds(Record, fact=st.just("a.b"), data=documents),
     st.just(ReachPausePoint()),
