@@ -32,7 +32,7 @@ from execution.errors import (
     ServiceClosedError,
     VersionConflict,
 )
-from execution.idempotency import DECISIONS, HOLD_SECONDS, SOON_SECONDS
+from execution.idempotency import DECISIONS, SOON_SECONDS
 from execution.incoming_command import IncomingCommand
 from execution.keyed_answer import Answer, KeyedRequest
 from execution.presentation import etag, execution_document, linked, location
@@ -44,6 +44,9 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+HOLD_SECONDS = 10.0
+"""Time for one attempt at a command. As long as the session of a consumer's group: whoever is given the partition of
+one that died need not wait for what that one held. An attempt that takes longer is made again, under the same id."""
 FIRST_BACK_OFF, LONGEST_BACK_OFF = 0.1, 5.0
 """Seconds until a command is tried again; they double."""
 _TROUBLE = (

@@ -27,7 +27,7 @@ from events.kafka_sender import KafkaSender, RecordTooLargeError
 from events.kafka_topics import Topic
 from events.ordered_consumer import OrderedConsumer
 from execution.access_errors import InsufficientScopeError
-from execution.command_answers import CommandAnswers, CommandTally, problem_answer
+from execution.command_answers import HOLD_SECONDS, CommandAnswers, CommandTally, problem_answer
 from execution.command_errors import (
     MalformedCommandError,
     StaleCommandError,
@@ -173,6 +173,7 @@ class CommandConsumer(OrderedConsumer):
             answers=answer_topics(settings),
             in_flight_limit=settings.kafka_commands_in_flight,
             silence_seconds=settings.kafka_commands_silence_seconds,
+            session_seconds=HOLD_SECONDS,
         )
         super().__init__(connection, consuming, handler.handle)
         self.tally = handler.tally
