@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.support.cli_nursery import CliNursery, cli_nursery
-from tests.support.shell import WITHIN
+from tests.support import nursery as nurseries
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[CliNursery]:
+def nursery() -> nurseries.Nursery:
     """Where short commands come from."""
-    with cli_nursery(within=WITHIN) as nursery:
-        yield nursery
+    return nurseries.nursery()

@@ -24,8 +24,8 @@ from execution.key_token import KeyToken
 from execution.log import withhold
 from execution.repository.schema import EXPECTED_REVISION
 from execution.settings import Settings
-from tests.support.cli_nursery import CliNursery
 from tests.support.database import own_database
+from tests.support.nursery import Nursery
 from tests.support.shell import WITHIN, Shell, said
 from tests.support.waiting import eventually
 
@@ -46,7 +46,7 @@ KEY_KEYS = {
 
 
 @pytest.fixture(scope="module")
-def shell(run_folder: Path, nursery: CliNursery) -> Iterator[Shell]:
+def shell(run_folder: Path, nursery: Nursery) -> Iterator[Shell]:
     """A folder with a database that a worker for the built-in kinds keeps up."""
     folder = run_folder / f"cli-{uuid4().hex}"
     folder.mkdir()
@@ -336,7 +336,7 @@ def test_people_get_a_readable_line_and_no_traceback(shell: Shell) -> None:
 
 
 class TestDatabase:
-    def test_an_unreachable_one_is_said_without_its_password(self, tmp_path: Path, nursery: CliNursery) -> None:
+    def test_an_unreachable_one_is_said_without_its_password(self, tmp_path: Path, nursery: Nursery) -> None:
         settings = {"DATABASE_URL": "postgresql://me:secret@127.0.0.1:1/x"}
         away = Shell(folder=tmp_path, settings=settings, nursery=nursery)
         for command in ("list", "doctor"):
@@ -345,7 +345,7 @@ class TestDatabase:
             assert "Check EXECUTION_DATABASE_URL" in ended.out + ended.err
             assert "secret" not in ended.out + ended.err
 
-    def test_a_folder_that_cannot_be_one_is_said_with_what_to_do(self, tmp_path: Path, nursery: CliNursery) -> None:
+    def test_a_folder_that_cannot_be_one_is_said_with_what_to_do(self, tmp_path: Path, nursery: Nursery) -> None:
         (tmp_path / "file").touch()
         ended = Shell(folder=tmp_path, settings={"DATA_DIR": "file"}, nursery=nursery).run("list")
         assert ended.code == ExitCode.DATABASE
@@ -353,7 +353,7 @@ class TestDatabase:
         assert ended.err.endswith(". Name a folder that can be used in EXECUTION_DATA_DIR.\n")
 
     async def test_a_schema_is_missing_then_made_then_too_new(
-        self, bare_database: str, tmp_path: Path, nursery: CliNursery
+        self, bare_database: str, tmp_path: Path, nursery: Nursery
     ) -> None:
         shell = Shell(folder=tmp_path, settings={"DATABASE_URL": bare_database}, nursery=nursery)
         missing = shell.run("list")

@@ -13,7 +13,7 @@ from execution.cli.exit_codes import ExitCode
 from execution.cli.parameters import UnreadableOptionError
 from execution.cli.plan_file import read_plan
 from execution.steps import verify_bundle
-from tests.support.cli_nursery import CliNursery
+from tests.support.nursery import Nursery
 from tests.support.shell import Shell
 
 pytestmark = pytest.mark.xdist_group("cli")
@@ -27,7 +27,7 @@ FAILING = """
 
 
 @pytest.fixture(scope="module")
-def shell(run_folder: Path, nursery: CliNursery) -> Iterator[Shell]:
+def shell(run_folder: Path, nursery: Nursery) -> Iterator[Shell]:
     """A folder with a database, and a worker for it."""
     folder = run_folder / f"cli-steps-{uuid4().hex}"
     folder.mkdir()

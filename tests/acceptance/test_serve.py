@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from execution.cli.exit_codes import ExitCode
-from tests.support.cli_nursery import CliNursery
+from tests.support.nursery import Nursery
 from tests.support.shell import WITHIN, Shell
 from tests.support.waiting import eventually
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("cli")
 
 
 @pytest.fixture(scope="module")
-def shell(run_folder: Path, nursery: CliNursery) -> Iterator[Shell]:
+def shell(run_folder: Path, nursery: Nursery) -> Iterator[Shell]:
     """A folder with a database of its own, which a client keeps up between the tests."""
     folder = run_folder / f"serve-{uuid4().hex}"
     folder.mkdir()

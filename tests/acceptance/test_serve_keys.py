@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from execution.cli.exit_codes import ExitCode
-from tests.support.cli_nursery import CliNursery
+from tests.support.nursery import Nursery
 from tests.support.shell import WITHIN, Shell, said
 from tests.support.waiting import eventually
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("cli")
 
 
 @pytest.fixture
-def shell(run_folder: Path, nursery: CliNursery) -> Iterator[Shell]:
+def shell(run_folder: Path, nursery: Nursery) -> Iterator[Shell]:
     """A folder with a database of its own, which a worker keeps up."""
     folder = run_folder / f"keys-{uuid4().hex}"
     folder.mkdir()

@@ -12,28 +12,30 @@ import atexit
 import gc
 import json
 import os
+import pkgutil
 import random
 import runpy
+import select
 import selectors
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _REPOSITORY = Path(__file__).parents[2]
 _LARGEST_REQUEST = 1 << 20
 _START_SECONDS = 30.0
 _IMPORTED = (
-    "execution.cli.serving",
-    "execution.cli.relaying",
-    "execution.cli.working",
     "execution.wiring",
+    "execution.repository.agents",
+    "execution.demo.handlers",
     "aiokafka",
     "uvloop",
     "tests.support.fault_handlers",
@@ -89,20 +91,53 @@ class Nursery:
         self, module: str, arguments: list[str], environment: Mapping[str, str], *, errors: int = 2
     ) -> NursedProcess:
         """As `python -m MODULE ARGUMENTS` would. `errors`: the descriptor of its standard error."""
-        (out, its_out), (status, its_status) = os.pipe(), os.pipe()
-        request = json.dumps({"module": module, "arguments": arguments, "environment": dict(environment)})
+        out, its_out = os.pipe()
         try:
-            socket.send_fds(self._door, [request.encode()], [its_out, errors, its_status])
-            answer = self._door.recv(_LARGEST_REQUEST)
+            pid, status = self._fork(_program(module, arguments, environment, _REPOSITORY), its_out, errors)
         finally:
             os.close(its_out)
-            os.close(its_status)
-        assert answer, "the nursery has ended"
         loop, stdout = asyncio.get_running_loop(), asyncio.StreamReader()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), open(out, "rb", 0))  # noqa: SIM115, PTH123
         code: asyncio.Future[int] = loop.create_future()
         await loop.connect_read_pipe(lambda: _Status(code), open(status, "rb", 0))  # noqa: SIM115, PTH123
-        return NursedProcess(int(answer), stdout, code)
+        return NursedProcess(pid, stdout, code)
+
+    def run(
+        self, module: str, arguments: list[str], environment: Mapping[str, str], folder: Path, *, within: float
+    ) -> tuple[int, str, str]:
+        """Exit code and outputs of a program that ends by itself, in a folder.
+
+        Raises:
+            TimeoutError: it has not ended within so many seconds, and is killed.
+        """
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+            program = _program(module, arguments, environment, folder)
+            pid, status = self._fork(program, out.fileno(), errors.fileno())
+            with open(status, "rb", 0) as code:  # noqa: PTH123
+                if not select.select([code], [], [], within)[0]:
+                    os.killpg(pid, signal.SIGKILL)
+                    raise TimeoutError(f"{module} {' '.join(arguments)}")
+                return int(code.read()), _all_of(out), _all_of(errors)
+
+    def _fork(self, program: Mapping[str, Any], out: int, errors: int) -> tuple[int, int]:
+        """Its process id, and the descriptor that its exit code can be read from."""
+        status, its_status = os.pipe()
+        try:
+            socket.send_fds(self._door, [json.dumps(program).encode()], [out, errors, its_status])
+            answer = self._door.recv(_LARGEST_REQUEST)
+        finally:
+            os.close(its_status)
+        assert answer, "the nursery has ended"
+        return int(answer), status
+
+
+def _program(module: str, arguments: list[str], environment: Mapping[str, str], folder: Path) -> Mapping[str, Any]:
+    return {"module": module, "arguments": arguments, "environment": dict(environment), "folder": str(folder)}
+
+
+def _all_of(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 class _Status(asyncio.Protocol):
@@ -213,6 +248,7 @@ def _take_outputs(out: int, errors: int) -> None:
 
 
 def _become(program: Mapping[str, Any]) -> None:
+    os.chdir(program["folder"])
     os.environ.clear()
     os.environ.update(program["environment"])
     sys.argv = [program["module"], *program["arguments"]]
@@ -220,9 +256,15 @@ def _become(program: Mapping[str, Any]) -> None:
     runpy.run_module(program["module"], run_name="__main__", alter_sys=True)
 
 
+def _commands() -> Iterator[str]:
+    """The modules of the command line, which are otherwise imported by the commands that need them."""
+    cli = import_module("execution.cli")
+    return (f"execution.cli.{one.name}" for one in pkgutil.iter_modules(cli.__path__) if one.name != "__main__")
+
+
 if __name__ == "__main__":
     gc.disable()
-    for name in _IMPORTED:
+    for name in (*_commands(), *_IMPORTED):
         import_module(name)
     gc.freeze()  # nobody writes to what all share
     gc.enable()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from execution.cli.exit_codes import ExitCode
-from tests.support.cli_nursery import CliNursery
+from tests.support.nursery import Nursery
 
 PROGRAM = str(Path(sys.executable).with_name("execution"))
 WITHIN = 30.0
@@ -42,7 +42,7 @@ class Shell:
 
     folder: Path
     settings: dict[str, str]
-    nursery: CliNursery | None = None
+    nursery: Nursery | None = None
     """Where `run` has its processes from; None: it starts the installed program."""
 
     @property
@@ -69,7 +69,9 @@ class Shell:
 
     def run(self, *arguments: str) -> Ended:
         if self.nursery is not None:
-            code, out, err = self.nursery.run(list(arguments), self.environment, self.folder)
+            code, out, err = self.nursery.run(
+                "execution.cli", list(arguments), self.environment, self.folder, within=WITHIN
+            )
             return Ended(code=code, out=out, err=err)
         process = self.start(*arguments)
         try:
