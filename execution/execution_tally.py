@@ -10,6 +10,8 @@ from execution.durations import Durations
 
 RUN_BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 MOST_KINDS = 100
+LONGEST_BEGINNING = 3
+"""Events of a creation: it exists, it waits, and where a worker starts it at once, it runs."""
 OTHER = "other"
 
 
@@ -34,7 +36,7 @@ class ExecutionTally:
         """This process has just written that execution."""
         if execution.completed_at is not None:
             self._note_end(execution)
-        elif execution.version <= 2 and execution.updated_at == execution.created_at:
+        elif execution.version <= LONGEST_BEGINNING and execution.updated_at == execution.created_at:
             # Nothing has happened to it since: the write was its creation.
             self.created[self._name(execution.kind)] += 1
 
