@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import asyncpg
@@ -115,6 +117,19 @@ class TestWritten:
         execution = await submit(repository)
         with pytest.raises(asyncpg.RaiseError, match="immutable log"):
             await sql.execute("UPDATE execution_events SET actor = 'me' WHERE execution_id = $1", execution.id)
+
+
+async def test_a_time_that_travels_as_a_number_arrives_as_it_was(sql: AnyConnection, chance: Random) -> None:
+    """Which `statements.sql` relies on for the time of each append, in this century."""
+    begin, end = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+    microseconds = (end - begin) // timedelta(microseconds=1)
+    times = [begin + timedelta(microseconds=chance.randrange(microseconds)) for _ in range(20_000)]
+    arrived = await sql.fetchval(
+        "SELECT array_agg(to_timestamp(seconds) ORDER BY number)"
+        " FROM unnest($1::float8[]) WITH ORDINALITY AS t (seconds, number)",
+        [time.timestamp() for time in times],
+    )
+    assert arrived == times
 
 
 class TestRefused:
