@@ -176,7 +176,8 @@ class TestMetrics:
     async def test_what_is_counted(self, api: httpx.AsyncClient, door: Door, service: ExecutionService) -> None:
         created = (await api.post("/v1/executions", json={"kind": "noop"})).json()
         await service.create_execution("noop", start=False)
-        async with running_worker(service) as worker:
+        pool = service.repository.db.pool
+        async with running_worker(service) as worker, pool.acquire():
             door.metrics.worker = worker
             await ended(service, UUID(created["id"]))
             now = await eventually(lambda: samples_of_an_end(api), within=PATIENCE, what="the end is counted")
