@@ -68,6 +68,16 @@ async def held_up(sql: AnyConnection) -> AsyncIterator[str]:
         await sql.execute("SELECT pg_advisory_unlock(1)")
 
 
+@asynccontextmanager
+async def busy(listening: ListeningConnection, sql: AnyConnection) -> AsyncIterator[asyncio.Task[object]]:
+    """A question is under way over it as long as this lasts, unless it is broken off."""
+    async with held_up(sql) as question:
+        asking: asyncio.Task[object] = asyncio.create_task(listening.fetch(question))
+        await under_way(sql)
+        yield asking
+    await asyncio.wait([asking])
+
+
 async def under_way(sql: AnyConnection) -> None:
     """Until somebody waits for the lock."""
     waiting = (
@@ -96,14 +106,11 @@ async def test_only_its_notifications_are_not_waited_for(listening: ListeningCon
 async def test_what_it_says_waits_for_what_is_asked(
     listening: ListeningConnection, heard: Heard, sql: AnyConnection
 ) -> None:
-    async with held_up(sql) as question:
-        asking = asyncio.create_task(listening.fetch(question))
-        await under_way(sql)
+    async with busy(listening, sql):
         assert not listening.is_free
         saying = asyncio.create_task(listening.notify(CHANNEL, "said"))
         await asyncio.sleep(0)
         assert not saying.done()
-    await asking
     await saying
     assert await heard.next() == "said"
     assert listening.is_free
@@ -113,9 +120,7 @@ async def test_a_question_that_is_broken_off_leaves_it_usable(
     listening: ListeningConnection, heard: Heard, sql: AnyConnection
 ) -> None:
     pid = await pid_of(listening)
-    async with held_up(sql) as question:
-        asking = asyncio.create_task(listening.fetch(question))
-        await under_way(sql)
+    async with busy(listening, sql) as asking:
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -156,12 +161,8 @@ async def test_answers_to_wake_ups_need_no_connection_of_the_pool(database_url: 
 async def test_unless_another_one_is_under_way(database_url: str, sql: AnyConnection) -> None:
     async with Database(database_url) as database:
         await free(database)
-        async with held_up(sql) as question:
-            asking = asyncio.create_task(database.wakeups.connection.fetch(question))
-            await under_way(sql)
-            async with asyncio.timeout(WITHIN):
-                assert await fetch_as_woken(database, "get_ended", [NOBODY]) == []
-        await asking
+        async with busy(database.wakeups.connection, sql), asyncio.timeout(WITHIN):
+            assert await fetch_as_woken(database, "get_ended", [NOBODY]) == []
 
 
 async def test_an_append_that_is_alone_goes_over_it(database_url: str, sql: AnyConnection) -> None:
@@ -181,12 +182,8 @@ async def test_an_append_that_is_alone_goes_over_it(database_url: str, sql: AnyC
 async def test_nor_does_it_wait_for_what_is_under_way_there(database_url: str, sql: AnyConnection) -> None:
     async with Database(database_url) as database:
         await free(database)
-        async with held_up(sql) as question:
-            asking = asyncio.create_task(database.wakeups.connection.fetch(question))
-            await under_way(sql)
-            async with asyncio.timeout(WITHIN):
-                assert (await submit(ExecutionRepository(database))).version > 0
-        await asking
+        async with busy(database.wakeups.connection, sql), asyncio.timeout(WITHIN):
+            assert (await submit(ExecutionRepository(database))).version > 0
 
 
 async def test_appends_that_are_given_up_do_not_hang_there(database_url: str, sql: AnyConnection) -> None:
