@@ -69,7 +69,7 @@ async def measure_plans(server: EmbeddedPostgres, extent: Extent, say: Callable[
         "plan_steps_per_second": round(median(service), 1),
         "plan_steps_floor_per_second": round(median(floor), 1),
         "plan_steps_ratio": round(median(service) / median(floor), 3),
-        "noop_floor_per_second": round(median(core_floor), 1),
+        "plan_noop_floor_per_second": round(median(core_floor), 1),
         "plan_steps_to_noop_floor": round(median(service) / median(core_floor), 3),
     }
 
