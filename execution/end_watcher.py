@@ -9,6 +9,7 @@ from uuid import UUID
 
 import structlog
 
+from execution.domain.creation import LONGEST_BEGINNING
 from execution.domain.execution import Execution
 from execution.errors import DatabaseError, ServiceClosedError
 from execution.repository.wakeups import Topic
@@ -23,9 +24,6 @@ SHORTEST_PAUSE = 0.001
 RETRY_SECONDS = 1.0
 MOST_REMEMBERED = 2_000
 """New executions of this process that are known not to have ended: as many as may soon be waited for."""
-
-LONGEST_BEGINNING = 3
-"""Events of an execution up to its first start."""
 
 End = asyncio.Future[Execution]
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from execution.domain.creation import LONGEST_BEGINNING
 from execution.domain.execution import Execution
 from execution.durations import Durations
 
 RUN_BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 MOST_KINDS = 100
-LONGEST_BEGINNING = 3
-"""Events of a creation: it exists, it waits, and where a worker starts it at once, it runs."""
 OTHER = "other"
 
 

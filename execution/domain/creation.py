@@ -14,6 +14,8 @@ _OPTIONAL_FIELDS = ("agent_id", "task_id", "schedule_to_start", "start_to_close"
 _optional_values = attrgetter(*_OPTIONAL_FIELDS)
 _NOT_GIVEN = (None,) * len(_OPTIONAL_FIELDS)
 _STATE_CHANGED = EventType.STATE_CHANGED
+LONGEST_BEGINNING = 3
+"""Events of a creation at most: it exists, it waits, and where a worker starts it at once, it runs."""
 
 
 def created(command: Create, now: datetime, actor: str | None, claim: Claim | None = None) -> list[Event]:
